@@ -1,0 +1,41 @@
+"""Names for what flows between modules.
+
+Between the doors of the package an image is RGB, NHWC, float32, in [0, 255].
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Float32, Int, UInt8
+
+# One image on the host, and a batch on the device: RGB, [0, 255].
+Image = Float32[np.ndarray, "h w 3"]
+Bytes = UInt8[np.ndarray, "h w 3"]
+Images = Float[Array, "n h w 3"]
+
+Features = Mapping[str, Float[Array, "n h w c"]]  # by layer name, "relu2_2"
+Grams = Mapping[str, Float[Array, "n c c"]]
+Metrics = dict[str, Float[Array, ""]]
+Params = Mapping[str, Any]  # nested dicts of arrays, as Linen keeps them
+
+
+class Frozen(NamedTuple):
+    """What every step reads and none changes; travels replicated, undifferentiated."""
+
+    vgg: Params  # variables of `vgg.VGG16`
+    style: Grams  # style targets, one image
+
+
+class TrainState(NamedTuple):
+    """All that a step changes, and so all that a checkpoint must hold."""
+
+    step: Int[Array, "..."]
+    params: Params
+    batch_stats: Params  # empty for instance norm
+    opt_state: Any
+
+
+# (frozen, outputs, targets) -> (scalar to minimise, its terms by name)
+Objective = Callable[[Frozen, jax.Array, jax.Array], tuple[jax.Array, Metrics]]
