@@ -1,0 +1,65 @@
+"""Style transfer, The Muse: the paper's recipe (section 4.1 and the supplementary)."""
+
+from ml_collections import ConfigDict
+
+# Weights of eq. 4, a *sum* over the Gram matrix: STYLE_WEIGHT / c**2 is the weight of
+# the mean that other implementations use. How it was chosen: docs/weights.md.
+STYLE_WEIGHT = 2e9
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    config.task = "style"
+    config.seed = 0
+    config.num_steps = 40_000  # 160,000 images / 4 a step: two passes over 80,000
+    config.style_image = "la_muse.jpg"  # a path, or a file in configs/styles
+    config.default_style_image = "cubist.png"  # where that one is not at hand
+    config.style_size = 512  # px, long side
+    config.vgg = "vgg16_torchvision"
+    config.net = ConfigDict(dict(norm="batch", width=1.0, upsample="transposed"))
+    config.data = ConfigDict(
+        dict(
+            source="embedded",  # or a folder, a tar, tfds:coco/2014
+            image_size=256,
+            batch_size=4,
+            random_crop=False,  # the paper resizes to image_size x image_size
+            flip=False,
+            cache="",  # a folder: decode once, then read a memory map
+            num_workers=0,  # processes; 0 reads in threads
+        )
+    )
+    config.objective = ConfigDict(
+        dict(
+            content={"relu2_2": 1e5},
+            style={
+                "relu1_2": STYLE_WEIGHT / 64**2,
+                "relu2_2": STYLE_WEIGHT / 128**2,
+                "relu3_3": STYLE_WEIGHT / 256**2,
+                "relu4_3": STYLE_WEIGHT / 512**2,
+            },
+            tv_weight=1e-4,
+            pixel_weight=0.0,
+        )
+    )
+    config.optimizer = ConfigDict(dict(learning_rate=1e-3, warmup_steps=0))
+    config.steps_per_dispatch = 1  # more keeps a fast device busy; on a CPU leave 1
+    config.log_every_steps = 20
+    config.sample_every_steps = 1000
+    config.sample_photos = ""  # a folder; empty: scikit-image's photos
+    config.checkpoint_every_steps = 500
+    config.keep_last = 3
+    config.keep_every_steps = 10_000
+    config.tensorboard = False
+    # What --quick changes: minutes on two CPU cores.
+    config.quick = ConfigDict(
+        dict(
+            num_steps=600,
+            style_size=256,
+            net=dict(norm="instance", upsample="resize"),
+            data=dict(image_size=128),
+            log_every_steps=10,
+            sample_every_steps=200,
+            checkpoint_every_steps=100,
+        )
+    )
+    return config

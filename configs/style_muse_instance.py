@@ -1,0 +1,10 @@
+"""The Muse with the authors' later network: instance norm at half width."""
+
+import style_muse
+
+
+def get_config():
+    config = style_muse.get_config()
+    config.net.norm = "instance"
+    config.net.width = 0.5
+    return config

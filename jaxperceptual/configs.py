@@ -1,0 +1,119 @@
+"""Experiment configurations: files with a `get_config()`, and changes to them."""
+
+import ast
+import difflib
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxperceptual.errors import InputError
+
+FOLDER = Path(__file__).resolve().parents[1] / "configs"
+
+
+def load_config(name: str) -> ConfigDict:
+    """The locked config of `name`, a path or a file in configs/.
+
+    Raises InputError for a missing file, or one without `get_config`.
+    """
+    path = _find(name)
+    # A config may start from its neighbours: `import style_muse`.
+    sys.path.insert(0, str(path.parent))
+    try:
+        namespace = runpy.run_path(str(path))
+    except (SyntaxError, ImportError, NameError) as error:
+        raise InputError(f"{path}: {error}") from error
+    finally:
+        sys.path.pop(0)
+    if "get_config" not in namespace:
+        raise InputError(f"{path}: no get_config() in it; see configs/style_muse.py.")
+    config = namespace["get_config"]()
+    return config.lock()
+
+
+def override(config: ConfigDict, setting: str) -> None:
+    """Applies `a.b.c=value`, the value in the type that the key has.
+
+    Raises InputError for a key that does not exist (the nearest one is suggested), and
+    for a value of another type.
+    """
+    key, equals, text = setting.partition("=")
+    if not equals:
+        raise InputError(f"--config.{key}: no value; use --config.{key}=VALUE.")
+    *_, last = key.split(".")
+    node = config
+    for name in key.split("."):
+        if not isinstance(node, ConfigDict) or name not in node:
+            raise InputError(_unknown(key, name, node))
+        parent, node = node, node[name]
+    if isinstance(node, ConfigDict):
+        raise InputError(f"--config.{key}: a group; set one of {', '.join(node)}.")
+    parent[last] = _parse(key, text, node)
+
+
+def apply_quick(config: ConfigDict) -> list[str]:
+    """Applies the config's own `quick` section; returns what changed, a line a key."""
+    if "quick" not in config:
+        raise InputError("this config has no quick section; leave --quick off.")
+    before = flatten(config)
+    config.update(config.quick)
+    after = flatten(config)
+    return [
+        f"{key} {before[key]} -> {value}"
+        for key, value in after.items()
+        if not key.startswith("quick.") and before[key] != value
+    ]
+
+
+def flatten(config: ConfigDict) -> dict[str, Any]:
+    """`{"data.image_size": 256, ...}`."""
+    flat: dict[str, Any] = {}
+
+    def visit(node, prefix):
+        for key, value in node.items():
+            if isinstance(value, ConfigDict):
+                visit(value, f"{prefix}{key}.")
+            else:
+                flat[prefix + key] = value
+
+    visit(config, "")
+    return flat
+
+
+def _find(name: str) -> Path:
+    for path in (Path(name), FOLDER / name, FOLDER / f"{name}.py"):
+        if path.is_file():
+            return path
+    known = ", ".join(sorted(path.name for path in FOLDER.glob("*.py")))
+    raise InputError(f"--config {name}: no such file; configs/ has {known}.")
+
+
+def _unknown(key: str, name: str, node: Any) -> str:
+    names = list(node) if isinstance(node, ConfigDict) else []
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f'--config.{key}: no key "{name}". Did you mean "{close[0]}"?'
+    there = ", ".join(names) or "nothing below it"
+    return f'--config.{key}: no key "{name}"; there is {there}.'
+
+
+def _parse(key: str, text: str, old: Any) -> Any:
+    kind = type(old)
+    try:
+        if kind is str:
+            return text
+        if kind is bool:
+            return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+        if kind is int:
+            return int(text.replace("_", ""))
+        if kind is float:
+            return float(text)
+        value = ast.literal_eval(text)
+        if type(value) is kind:
+            return value
+    except (ValueError, KeyError, SyntaxError):
+        pass
+    raise InputError(f"--config.{key}={text!r}: not a {kind.__name__}, as {old!r} is.")

@@ -1,0 +1,501 @@
+"""Convolutions, pooling, Gram matrices and norms in forms that XLA runs fast on a CPU.
+
+Every function equals the plain form of the same name in `ops` within float32 rounding,
+values and gradients (`tests/test_cpu.py`). `ops` chooses between the two; nothing else
+imports this module. The gains, and the forms that did not help, are in docs/cpu.md.
+
+XLA on a CPU has fast kernels for stride-1 convolutions with many channels and for
+matrix products, and slow ones for dilated convolutions, for few channels and for
+scatters. The forms below say the same sums in terms of the fast ones. Their gradients
+are written out, since the transpose of a fast form is often a slow one.
+
+Shapes are NHWC and HWIO throughout; `p` is symmetric zero padding.
+"""
+
+import functools
+import os
+from importlib import metadata
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+# jaxlib versions whose CPU compiler knows the flag below: XLA aborts the process on a
+# flag it does not know, so an untried version goes without.
+_YNN_JAXLIB = ((0, 10), (0, 11))
+_YNN_FLAG = "xla_cpu_experimental_ynn_fusion_type"
+
+
+def configure_xla() -> None:
+    """Keeps convolutions off YNNPACK: XLA's own kernels are up to 12 times faster.
+
+    Acts through XLA_FLAGS, so it must run before JAX starts its backend, and never
+    overrides a value that the user set. The flag concerns the CPU compiler alone.
+    """
+    version = tuple(int(part) for part in metadata.version("jaxlib").split(".")[:2])
+    flags = os.environ.get("XLA_FLAGS", "")
+    if version in _YNN_JAXLIB and _YNN_FLAG not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --{_YNN_FLAG}=-individual_convolution"
+
+
+# --- convolutions that learn -------------------------------------------------------
+
+
+def conv(x: jax.Array, kernel: jax.Array, stride: int, p: int) -> jax.Array:
+    """Convolution with zero padding `p`, by the form that suits the shape."""
+    k, _, inputs, outputs = kernel.shape
+    if k == 3 and stride == 1 and min(inputs, outputs) >= 64:
+        return _conv3(x, kernel, p)
+    if k == 3 and stride == 2 and inputs > 4:
+        return _conv3_stride2(_zero_pad(x, p), kernel)
+    if k >= 5 and stride == 1 and outputs <= 4:
+        return _conv_to_few(_zero_pad(x, p), kernel)
+    if k >= 5 and stride == 1 and inputs <= 4:
+        return _conv_from_few(_zero_pad(x, p), kernel)
+    return _conv(x, kernel, stride, p)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _conv3(x, kernel, p):
+    return _winograd_conv(x, winograd_kernel(kernel), p)
+
+
+def _conv3_fwd(x, kernel, p):
+    return _conv3(x, kernel, p), (x, kernel)
+
+
+def _conv3_bwd(p, saved, g):
+    x, kernel = saved
+    dx = _winograd_conv(g, winograd_kernel(_turned(kernel)), 2 - p)
+    return dx, _kernel_gradient(lambda w: _conv(x, w, 1, p), kernel, g)
+
+
+_conv3.defvjp(_conv3_fwd, _conv3_bwd)
+
+
+@jax.custom_vjp
+def _conv3_stride2(x, kernel):
+    return _conv(x, kernel, 2, 0)
+
+
+def _conv3_stride2_fwd(x, kernel):
+    return _conv3_stride2(x, kernel), (x, kernel)
+
+
+def _conv3_stride2_bwd(saved, g):
+    x, kernel = saved
+    # Along a row the input gradient at 2a is g[a] w[0] + g[a-1] w[2], at 2a+1 it is
+    # g[a] w[1]: two convolutions, one per row parity, never a dilated one.
+    even, odd = ((2, 0), (None, 1))
+    dx = _two_parities(g, kernel.transpose(0, 1, 3, 2), (even, odd), ((1, 1), (0, 1)))
+    dx = dx[:, : x.shape[1], : x.shape[2]]
+    return dx, _kernel_gradient(lambda w: _conv(x, w, 2, 0), kernel, g)
+
+
+_conv3_stride2.defvjp(_conv3_stride2_fwd, _conv3_stride2_bwd)
+
+
+@jax.custom_vjp
+def conv_transpose(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """3 x 3 convolution of stride 1/2: `y[2a + d - 1] += x[a] kernel[d]`."""
+    # Along a row: y[2a] = x[a] w[1], y[2a+1] = x[a] w[2] + x[a+1] w[0].
+    even, odd = ((1, None), (2, 0))
+    return _two_parities(x, kernel, (even, odd), ((0, 0), (0, 1)))
+
+
+def _conv_transpose_fwd(x, kernel):
+    return conv_transpose(x, kernel), (x, kernel)
+
+
+def _conv_transpose_bwd(saved, g):
+    x, kernel = saved
+    # Its transpose is the ordinary convolution of stride 2, which is fast.
+    g_padded = jnp.pad(g, ((0, 0), (1, 0), (1, 0), (0, 0)))
+    dx = _conv(g_padded, kernel.transpose(0, 1, 3, 2), 2, 0)
+    return dx, _kernel_gradient(
+        lambda w: _two_parities(x, w, ((1, None), (2, 0)), ((0, 0), (0, 1))), kernel, g
+    )
+
+
+conv_transpose.defvjp(_conv_transpose_fwd, _conv_transpose_bwd)
+
+
+def upsample_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Nearest-neighbour x2, reflection padding, 3 x 3 convolution; at low resolution.
+
+    Reflecting the enlarged image repeats its edge, since its first two rows are equal;
+    hence the edge padding. Along a row, with w the kernel:
+    y[2a] = x[a-1] w[0] + x[a] (w[1] + w[2]),
+    y[2a+1] = x[a] (w[0] + w[1]) + x[a+1] w[2].
+    """
+    n, h, w, _ = x.shape
+    outputs = kernel.shape[-1]
+    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    zero = jnp.zeros_like(kernel[0, 0])
+
+    def columns(row):  # (3 taps, inputs, 2 column parities x outputs)
+        left, middle, right = row
+        return jnp.stack(
+            [
+                jnp.concatenate([left, zero], -1),
+                jnp.concatenate([middle + right, left + middle], -1),
+                jnp.concatenate([zero, right], -1),
+            ]
+        )
+
+    top, middle, bottom = kernel
+    even = _conv(x[:, : h + 1], jnp.stack([columns(top), columns(middle + bottom)]))
+    odd = _conv(x[:, 1:], jnp.stack([columns(top + middle), columns(bottom)]))
+    rows = [y.reshape(n, h, 2 * w, outputs) for y in (even, odd)]
+    return jnp.stack(rows, 2).reshape(n, 2 * h, 2 * w, outputs)
+
+
+@jax.custom_vjp
+def _conv_to_few(x, kernel):
+    """k x k to few channels: a k x 1 convolution to k x outputs, then shift and add."""
+    k, _, inputs, outputs = kernel.shape
+    width = x.shape[2] - k + 1
+    columns = kernel.transpose(0, 2, 1, 3).reshape(k, 1, inputs, k * outputs)
+    z = _conv(x, columns)
+    return sum(
+        z[:, :, j : j + width, j * outputs : (j + 1) * outputs] for j in range(k)
+    )
+
+
+def _conv_to_few_fwd(x, kernel):
+    return _conv_to_few(x, kernel), (x, kernel)
+
+
+def _conv_to_few_bwd(saved, g):
+    x, kernel = saved
+    dx = _conv_in_blocks(_zero_pad(g, kernel.shape[0] - 1), _turned(kernel), (1, 4))
+    return dx, _kernel_gradient(lambda w: _conv_in_blocks(x, w, (4, 4)), kernel, g)
+
+
+_conv_to_few.defvjp(_conv_to_few_fwd, _conv_to_few_bwd)
+
+
+@jax.custom_vjp
+def _conv_from_few(x, kernel):
+    return _conv_in_blocks(x, kernel, (1, 4))
+
+
+def _conv_from_few_fwd(x, kernel):
+    return _conv_from_few(x, kernel), (x, kernel)
+
+
+def _conv_from_few_bwd(saved, g):
+    x, kernel = saved
+    dx = _conv_to_few(_zero_pad(g, kernel.shape[0] - 1), _turned(kernel))
+    return dx, _kernel_gradient(lambda w: _conv(x, w), kernel, g)
+
+
+_conv_from_few.defvjp(_conv_from_few_fwd, _conv_from_few_bwd)
+
+
+# --- the frozen loss network -------------------------------------------------------
+
+
+@jax.custom_vjp
+def frozen_conv(x: jax.Array, kernel: jax.Array, winograd) -> jax.Array:
+    """3 x 3 same convolution whose kernel takes no gradient.
+
+    `winograd` is `frozen_kernels(kernel)`, made once, or None.
+    """
+    return _frozen_forward(x, kernel, winograd)
+
+
+def _frozen_forward(x, kernel, winograd):
+    if winograd is None:
+        return _conv(x, kernel, 1, 1)
+    return _winograd_conv(x, winograd["forward"], 1)
+
+
+def _frozen_bwd(saved, g):
+    kernel, winograd = saved
+    if winograd is not None:
+        dx = _winograd_conv(g, winograd["backward"], 1)
+    elif kernel.shape[2] <= 4:
+        dx = _conv_to_few(_zero_pad(g, 1), _turned(kernel))
+    else:
+        dx = _conv(g, _turned(kernel), 1, 1)
+    return dx, None, None
+
+
+frozen_conv.defvjp(
+    lambda x, kernel, winograd: (
+        _frozen_forward(x, kernel, winograd),
+        (kernel, winograd),
+    ),
+    _frozen_bwd,
+)
+
+
+def frozen_kernels(kernel: jax.Array) -> dict[str, jax.Array] | None:
+    """Winograd transforms of a frozen kernel and its transpose; None if too small."""
+    if min(kernel.shape[2:]) < 64 or max(kernel.shape[2:]) < 128:
+        return None
+    return {
+        "forward": winograd_kernel(kernel),
+        "backward": winograd_kernel(_turned(kernel)),
+    }
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """2 x 2 maximum, from strided slices: its gradient is a select, not a scatter.
+
+    Tied maxima share the gradient; behind a ReLU ties are zeros, which pass none on.
+    """
+    h, w = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
+    x = x[:, :h, :w]
+    top = jnp.maximum(x[:, ::2, ::2], x[:, ::2, 1::2])
+    bottom = jnp.maximum(x[:, 1::2, ::2], x[:, 1::2, 1::2])
+    return jnp.maximum(top, bottom)
+
+
+@jax.custom_vjp
+def gram(x: jax.Array) -> jax.Array:
+    """x^T x over positions, [n h w c] -> [n c c], not divided by anything."""
+    x = x.reshape(x.shape[0], -1, x.shape[-1])
+    return jnp.einsum("npc,npd->ncd", x, x)
+
+
+def _gram_bwd(x, g):
+    flat = x.reshape(x.shape[0], -1, x.shape[-1])
+    symmetric = g + g.transpose(0, 2, 1)  # one product where autodiff makes two
+    return (jnp.einsum("npc,ncd->npd", flat, symmetric).reshape(x.shape),)
+
+
+gram.defvjp(lambda x: (gram(x), x), _gram_bwd)
+
+
+# --- norms -------------------------------------------------------------------------
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5, 6))
+def norm(x, scale, bias, over_batch, epsilon, relu, axis_name):
+    """As `ops.norm`: the normalised x, and the mean and variance it was made with."""
+    return _norm_fwd(x, scale, bias, over_batch, epsilon, relu, axis_name)[0]
+
+
+def _norm_fwd(x, scale, bias, over_batch, epsilon, relu, axis_name):
+    count = x.shape[1] * x.shape[2] * (x.shape[0] if over_batch else 1)
+    mean = _across((_sums(over_batch, x)[0] / count,), axis_name)[0]
+    centred = x - mean
+    variance = _sums(over_batch, jnp.square(centred))[0] / count
+    variance = _across((variance,), axis_name)[0]
+    inverse = lax.rsqrt(variance + epsilon)
+    y = centred * (inverse * scale) + bias
+    y = jax.nn.relu(y) if relu else y
+    return (y, mean, variance), (x, mean, inverse, scale, bias)
+
+
+def _norm_bwd(over_batch, epsilon, relu, axis_name, saved, cotangents):
+    del epsilon  # inside `inverse`
+    g, _, _ = cotangents  # the statistics only feed running averages
+    x, mean, inverse, scale, bias = saved
+    count = x.shape[1] * x.shape[2] * (x.shape[0] if over_batch else 1)
+    normalised = (x - mean) * inverse
+    if relu:
+        g = jnp.where(normalised * scale + bias > 0, g, 0.0)
+    sum_g, sum_gx = _sums(over_batch, g, g * normalised)
+    mean_g, mean_gx = _across((sum_g / count, sum_gx / count), axis_name)
+    dx = (g - mean_g - normalised * mean_gx) * (inverse * scale)
+    return dx, sum_gx.sum((0, 1, 2)), sum_g.sum((0, 1, 2))
+
+
+norm.defvjp(_norm_fwd, _norm_bwd)
+
+
+def _sums(over_batch, *arrays):
+    """Sums over positions in two stages: XLA runs the first, along rows, threaded."""
+    rows = lax.optimization_barrier(tuple(a.sum(2, keepdims=True) for a in arrays))
+    return tuple(r.sum((0, 1) if over_batch else 1, keepdims=True) for r in rows)
+
+
+def _across(values, axis_name):
+    return lax.pmean(values, axis_name) if axis_name else values
+
+
+# --- building blocks ---------------------------------------------------------------
+
+
+def _conv(x, kernel, stride=1, p=0):
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        ((p, p), (p, p)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+def _kernel_gradient(conv_of_kernel, kernel, g):
+    """Gradient with respect to the kernel, by transposing that one linear function."""
+    return jax.linear_transpose(conv_of_kernel, kernel)(g)[0]
+
+
+def _turned(kernel):
+    """The kernel of the transposed convolution: half a turn, channels swapped."""
+    return kernel[::-1, ::-1].transpose(0, 1, 3, 2)
+
+
+def _zero_pad(x, p):
+    return jnp.pad(x, ((0, 0), (p, p), (p, p), (0, 0))) if p else x
+
+
+def _two_parities(x, kernel, taps, pads):
+    """A stride-1/2 convolution as two ordinary ones, one per parity of the output row.
+
+    `taps[parity]` names, for the two neighbouring inputs of an output, the kernel index
+    (None: no contribution); rows and columns are alike. `pads` gives the zero padding
+    (before, after) per parity. The parities of a column lie in the channels, where a
+    reshape interleaves them at no cost; a stack interleaves the rows.
+    """
+    inputs, outputs = kernel.shape[2:]
+    zero = jnp.zeros((inputs, outputs), kernel.dtype)
+    before = max(b for b, _ in pads)
+    after = max(a for _, a in pads)
+
+    def tap(row, index):
+        return zero if index is None else row[index]
+
+    def columns(row):
+        pairs = zip(*taps, strict=True)
+        return jnp.stack(
+            [jnp.concatenate([tap(row, i) for i in pair], -1) for pair in pairs]
+        )
+
+    ys = []
+    for (first, second), (top, bottom) in zip(taps, pads, strict=True):
+        rows = [columns(kernel[i]) for i in (first, second) if i is not None]
+        y = lax.conv_general_dilated(
+            x,
+            jnp.stack(rows),
+            (1, 1),
+            ((top, bottom), (before, after)),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        ys.append(y.reshape(*y.shape[:2], 2 * y.shape[2], outputs))
+    y = jnp.stack(ys, 2)
+    return y.reshape(y.shape[0], 2 * y.shape[1], *y.shape[3:])
+
+
+def _conv_in_blocks(x, kernel, block):
+    """The same convolution on blocks of `a x b` pixels moved into the channels.
+
+    With 3 channels a convolution uses a fraction of the machine's vector registers;
+    with 3ab inputs and ab times the outputs it fills them.
+    """
+    a, b = block
+    n, h, w, c = x.shape
+    kh, kw, _, outputs = kernel.shape
+    ho, wo = h - kh + 1, w - kw + 1
+    blocks_h, blocks_w = -(-ho // a), -(-wo // b)
+    taps_h, taps_w = -(-(kh + a - 1) // a), -(-(kw + b - 1) // b)
+    # Output (r, t) of a block sees the kernel moved down by r and right by t.
+    moved = [
+        jnp.pad(
+            kernel,
+            ((r, taps_h * a - kh - r), (t, taps_w * b - kw - t), (0, 0), (0, 0)),
+        )
+        for r in range(a)
+        for t in range(b)
+    ]
+    kernel = jnp.stack(moved, -2).reshape(taps_h, a, taps_w, b, c, a * b * outputs)
+    kernel = kernel.transpose(0, 2, 1, 3, 4, 5)
+    kernel = kernel.reshape(taps_h, taps_w, a * b * c, a * b * outputs)
+    pad_h = (blocks_h + taps_h - 1) * a - h
+    pad_w = (blocks_w + taps_w - 1) * b - w
+    # The last output block may start past what it needs: the padding is then negative.
+    x = lax.pad(
+        x, jnp.zeros((), x.dtype), ((0, 0, 0), (0, pad_h, 0), (0, pad_w, 0), (0, 0, 0))
+    )
+    y = _conv(_space_to_depth(x, a, b), kernel)
+    return _depth_to_space(y, a, b)[:, :ho, :wo]
+
+
+def _space_to_depth(x, a, b):
+    n, h, w, c = x.shape
+    x = x.reshape(n, h // a, a, w // b, b, c).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(n, h // a, w // b, a * b * c)
+
+
+def _depth_to_space(y, a, b):
+    n, h, w, c = y.shape
+    y = y.reshape(n, h, w, a, b, c // (a * b)).transpose(0, 1, 3, 2, 4, 5)
+    return y.reshape(n, h * a, w * b, c // (a * b))
+
+
+# Winograd's F(4, 3) along the height (Lavin and Gray 2016, section 4.1): 4 output rows
+# from 6 input rows with 6 products where the plain sum takes 12.
+_INPUT_ROWS = (
+    (4, 0, -5, 0, 1, 0),
+    (0, -4, -4, 1, 1, 0),
+    (0, 4, -4, -1, 1, 0),
+    (0, -2, -1, 2, 1, 0),
+    (0, 2, -1, -2, 1, 0),
+    (0, 4, 0, -5, 0, 1),
+)
+_KERNEL_ROWS = (
+    (1 / 4, 0, 0),
+    (-1 / 6, -1 / 6, -1 / 6),
+    (-1 / 6, 1 / 6, -1 / 6),
+    (1 / 24, 1 / 12, 1 / 6),
+    (1 / 24, -1 / 12, 1 / 6),
+    (0, 0, 1),
+)
+_OUTPUT_ROWS = (
+    (1, 1, 1, 1, 1, 0),
+    (0, 1, -1, 2, -2, 0),
+    (0, 1, 1, 4, 4, 0),
+    (0, 1, -1, 8, -8, 1),
+)
+
+
+def winograd_kernel(kernel: jax.Array) -> jax.Array:
+    """3 x 3 kernel [3 3 i o] -> the six 1 x 3 kernels [6 1 3 i o] of F(4, 3)."""
+    return jnp.stack(_combine(_KERNEL_ROWS, list(kernel)))[:, None]
+
+
+def _winograd_conv(x, kernels, p):
+    """3 x 3 convolution as six 1 x 3 convolutions on combined rows."""
+    n, h, w, c = x.shape
+    ho, wo = h - 2 + 2 * p, w - 2 + 2 * p
+    tiles = -(-ho // 4)
+    x = jnp.pad(x, ((0, 0), (p, p + 4 * tiles - ho), (0, 0), (0, 0)))
+    last = 4 * (tiles - 1) + 1
+    rows = [
+        lax.slice(x, (0, i, 0, 0), (n, i + last, w, c), (1, 4, 1, 1)) for i in range(6)
+    ]
+    # The barriers keep XLA from redoing the cheap sums inside each convolution.
+    rows = lax.optimization_barrier(_combine(_INPUT_ROWS, rows))
+    products = [
+        lax.conv_general_dilated(
+            row,
+            kernel,
+            (1, 1),
+            ((0, 0), (p, p)),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        for row, kernel in zip(rows, kernels, strict=True)
+    ]
+    products = lax.optimization_barrier(products)
+    y = jnp.stack(_combine(_OUTPUT_ROWS, products), 2)
+    return y.reshape(n, 4 * tiles, wo, y.shape[-1])[:, :ho]
+
+
+def _combine(matrix, terms):
+    """Rows of `matrix` times the list of arrays, skipping zeros."""
+    return [
+        functools.reduce(
+            jnp.add,
+            [
+                term if factor == 1 else np.float32(factor) * term
+                for factor, term in zip(row, terms, strict=True)
+                if factor
+            ],
+        )
+        for row in matrix
+    ]

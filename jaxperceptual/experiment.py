@@ -1,0 +1,469 @@
+"""From a config to a trained network on disk: builds, runs, logs, saves."""
+
+import contextlib
+import hashlib
+import itertools
+import json
+import os
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image as pil
+from PIL import ImageOps
+from tqdm import tqdm
+
+from jaxperceptual import (
+    configs,
+    data,
+    images,
+    models,
+    objectives,
+    parallel,
+    training,
+    vgg,
+    vgg_weights,
+)
+from jaxperceptual.checkpoints import Checkpoints
+from jaxperceptual.errors import InputError
+from jaxperceptual.types import Frozen, Image, TrainState
+
+STYLES = configs.FOLDER / "styles"
+SAMPLE_SIZE = 256  # px
+NUM_SAMPLES = 5
+
+# What a continued run may change: none of it touches the sequence of updates.
+_FREE_KEYS = (
+    "num_steps",
+    "log_every_steps",
+    "sample_every_steps",
+    "sample_photos",
+    "checkpoint_every_steps",
+    "keep_last",
+    "keep_every_steps",
+    "tensorboard",
+    "data.cache",
+    "data.num_workers",
+    "default_style_image",
+)
+
+
+def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
+    """Trains, or continues, the run in `workdir`; returns the exit code.
+
+    Leaves there config.json, metrics.jsonl, samples/, checkpoints/ and, at the end,
+    model.safetensors. A SIGINT or SIGTERM saves and returns 128 + the signal's number.
+    Raises InputError for anything in the config that cannot be, and when a loss stops
+    being finite.
+    """
+    workdir = Path(workdir)
+    _check_counts(config)
+    devices = jax.local_devices()
+    parallel.check_divides(config.data.batch_size, len(devices))
+    style_path, style_image = read_style(config)
+    style = {
+        "name": style_path.name,
+        "sha256": hashlib.sha256(style_path.read_bytes()).hexdigest(),
+    }
+    weights = vgg_weights.load(config.vgg)
+    net = models.NETS[config.task](**config.net, axis_name=parallel.DEVICES)
+    tx = training.make_optimizer(**config.optimizer)
+    features_fn = objectives.vgg_features(weights.preprocessing)
+    objective = objectives.perceptual_objective(features_fn, **config.objective)
+    layers = [*config.objective.content, *config.objective.style]
+    variables = vgg.frozen(weights.params, layers)
+    grams = objectives.style_targets(
+        features_fn, variables, style_image, config.objective.style
+    )
+    state = training.init_state(
+        jax.random.key(config.seed), net, tx, config.data.image_size
+    )
+    record = {
+        "config": configs.flatten(config),
+        "style": style,
+        "vgg": {"name": config.vgg, "fingerprint": weights.fingerprint},
+    }
+    _make_workdir(workdir)
+    checkpoints = Checkpoints(
+        workdir,
+        keep_last=config.keep_last,
+        keep_every_steps=config.keep_every_steps,
+    )
+    with contextlib.closing(checkpoints):
+        latest = checkpoints.latest()
+        if latest is not None:
+            _check_same_run(checkpoints.record(latest), record, workdir)
+            state = checkpoints.restore(latest, state)
+            print(f"continuing {workdir} from step {latest}")
+        _write_text(workdir / "config.json", json.dumps(record, indent=2) + "\n")
+        step = int(state.step)
+        if step < config.num_steps:
+            loader = data.Loader(
+                config.data.source,
+                seed=config.seed,
+                batch_size=config.data.batch_size,
+                image_size=config.data.image_size,
+                random_crop=config.data.random_crop,
+                flip=config.data.flip,
+                cache=config.data.cache or None,
+                num_workers=config.data.num_workers,
+                start=step,
+            )
+            print(
+                f"{loader.num_images} images from {config.data.source}; "
+                f"{config.num_steps - step} steps of {config.data.batch_size} x "
+                f"{config.data.image_size} px on {len(devices)} x "
+                f"{devices[0].device_kind}"
+            )
+            with contextlib.closing(loader):
+                state, stopped = _run(
+                    config,
+                    workdir,
+                    checkpoints,
+                    loader,
+                    training.make_train_step(net, objective, tx, devices=devices),
+                    state,
+                    Frozen(variables, grams),
+                    Sampler(net, _sample_photos(config), workdir / "samples"),
+                    record,
+                    devices,
+                )
+            if stopped:
+                name = signal.Signals(stopped).name
+                print(
+                    f"{name}: saved step {int(state.step)}; the same command continues"
+                )
+                return 128 + stopped
+        model_path = workdir / models.FILE_NAME
+        models.write_model(
+            model_path,
+            models.Model(
+                config.task,
+                config.net.to_dict(),
+                {"params": state.params, "batch_stats": state.batch_stats},
+                {
+                    "steps": int(state.step),
+                    "style": style,
+                    "vgg": record["vgg"],
+                    "training": record["config"],
+                },
+            ),
+        )
+        print(f"step {int(state.step)} done: {model_path}")
+    return 0
+
+
+def _run(
+    config,
+    workdir,
+    checkpoints,
+    loader,
+    train_step,
+    state,
+    frozen,
+    sampler,
+    record,
+    devices,
+) -> tuple[TrainState, int]:
+    """The loop and its effects: the last state, and the signal that ended it or 0."""
+    start = step = int(state.step)
+    batch_size = config.data.batch_size
+    replicated = parallel.replicate(state, devices)
+    frozen = parallel.replicate(frozen, devices)
+    log = MetricsLog(workdir, start, tensorboard=config.tensorboard)
+    pending: deque[tuple[int, dict]] = deque()
+
+    def check(leave: int) -> None:
+        """Waits for all but the last `leave` dispatches, and for finite losses."""
+        while len(pending) > leave:
+            at, metrics = pending.popleft()
+            _check_finite(at, jax.device_get(metrics), checkpoints, workdir)
+
+    def save() -> TrainState:
+        check(0)
+        host = parallel.unreplicate(replicated)
+        checkpoints.save(host, record | {"batches": int(host.step)})
+        return host
+
+    stopped = 0
+    bar = tqdm(
+        total=config.num_steps, initial=start, unit="step", disable=None, smoothing=0.05
+    )
+    # The first dispatch compiles, which no rate should count.
+    since = waited = None
+    with contextlib.closing(log), bar, _signals() as caught:
+        batches = _grouped(loader, config.num_steps - start, config.steps_per_dispatch)
+        steps = training.fit(train_step, replicated, frozen, batches, len(devices))
+        for replicated, metrics in steps:
+            before, step = step, step + metrics["loss"].shape[1]
+            pending.append((step, metrics))
+            check(2)
+            bar.update(step - before)
+            if since is None:
+                check(0)
+                since, waited, since_step = time.monotonic(), loader.wait_seconds, step
+            elif _passed(before, step, config.log_every_steps):
+                check(0)
+                now = time.monotonic()
+                seconds = now - since
+                rate = (step - since_step) * batch_size / seconds
+                line = {
+                    "step": step,
+                    "images_per_second": rate,
+                    "input_wait": (loader.wait_seconds - waited) / seconds,
+                    "loss": float(metrics["loss"][0, -1]),
+                    **{k: float(v[0, -1]) for k, v in metrics.items() if k != "loss"},
+                }
+                log.write(line)
+                _show(line, bar, (config.num_steps - step) * batch_size / rate)
+                since, waited, since_step = now, loader.wait_seconds, step
+            if _passed(before, step, config.sample_every_steps):
+                check(0)
+                sampler(step, parallel.unreplicate(replicated))
+                since, waited, since_step = time.monotonic(), loader.wait_seconds, step
+            if _passed(before, step, config.checkpoint_every_steps):
+                save()
+            if caught:
+                stopped = caught[0]
+                break
+        state = save()
+        checkpoints.wait()
+        if not stopped:
+            sampler(step, state)
+    return state, stopped
+
+
+class Sampler:
+    """Stylises the same few photos every so often: samples/step_001000.png."""
+
+    def __init__(self, net, photos: np.ndarray, folder: Path):
+        self._photos = photos
+        self._folder = folder
+        self._apply = jax.jit(
+            lambda variables, photos: net.apply(variables, photos, train=False)
+        )
+
+    def __call__(self, step: int, state: TrainState) -> None:
+        """Writes the grid for a state on the host: photos above, outputs below."""
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        # One at a time: the memory of a batch is the training step's to use.
+        outputs = [
+            np.asarray(self._apply(variables, photo[None]))[0] for photo in self._photos
+        ]
+        grid = images.grid([*self._photos, *outputs], columns=len(self._photos))
+        self._folder.mkdir(exist_ok=True)
+        images.write_image(self._folder / f"step_{step:06d}.png", grid)
+
+
+class MetricsLog:
+    """metrics.jsonl (one object a logged step), and TensorBoard where asked for.
+
+    What a killed run logged past the checkpoint it continues from is cut off.
+    """
+
+    def __init__(self, workdir: Path, step: int, *, tensorboard: bool):
+        path = workdir / "metrics.jsonl"
+        kept = []
+        if path.exists():
+            lines = path.read_text().splitlines()
+            kept = [line for line in lines if _step_of(line) <= step]
+        _write_text(path, "".join(line + "\n" for line in kept))
+        self._file = path.open("a", buffering=1)
+        self._writer = _tensorboard_writer(workdir) if tensorboard else None
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Appends one object, on the disk when this returns."""
+        self._file.write(json.dumps(line) + "\n")
+        if self._writer:
+            for name, value in line.items():
+                if name != "step":
+                    self._writer.add_scalar(name, value, line["step"])
+
+    def close(self) -> None:
+        """Closes the files."""
+        self._file.close()
+        if self._writer:
+            self._writer.close()
+
+
+def read_style(config: ConfigDict) -> tuple[Path, Image]:
+    """The style image's path and pixels, and one printed line that says which it is.
+
+    `style_image` is a path or a name in configs/styles; where there is neither, the
+    config's `default_style_image` stands in, if it names one. Raises InputError if
+    nothing is found or readable.
+    """
+    if config.style_size < 16:
+        raise InputError(f"style_size={config.style_size}; use at least 16 px.")
+    note = "another: --style PATH"
+    for name in (config.style_image, config.default_style_image):
+        for path in (Path(name), STYLES / name):
+            if name and path.is_file():
+                pixels = images.read_image(path, size=config.style_size)
+                print(f"style image: {path} ({note})")
+                return path, pixels
+        note = f"{name} is not in configs/styles; put it there or give --style PATH"
+    raise InputError(
+        f"style image {config.style_image}: no such file, here or in configs/styles; "
+        "give one with --style PATH."
+    )
+
+
+def _sample_photos(config: ConfigDict) -> np.ndarray:
+    """[n 256 256 3] float32, the same few photos for the whole run."""
+    if config.sample_photos:
+        paths = images.find_images(Path(config.sample_photos))[:NUM_SAMPLES]
+        if not paths:
+            raise InputError(f"sample_photos={config.sample_photos}: no images there.")
+        pictures = [pil.fromarray(images.decode(path)) for path in paths]
+    else:
+        source = data.open_source(data.EMBEDDED)
+        pictures = [source.load(i, SAMPLE_SIZE) for i in range(len(source))]
+        pictures = pictures[:NUM_SAMPLES]
+    square = (SAMPLE_SIZE, SAMPLE_SIZE)
+    return np.stack([np.float32(ImageOps.fit(p, square)) for p in pictures])
+
+
+def _grouped(batches, num_steps: int, group: int) -> Iterator[np.ndarray]:
+    """`num_steps` batches [n h w 3] as [group n h w 3]; the last may be fewer."""
+    batches = itertools.islice(batches, num_steps)
+    while grouped := list(itertools.islice(batches, group)):
+        yield np.stack(grouped)
+
+
+def _passed(before: int, step: int, every: int) -> bool:
+    return bool(every) and before // every < step // every
+
+
+def _show(line: dict[str, Any], bar: tqdm, seconds_left: float) -> None:
+    """One progress line: on a terminal beside the bar, else printed."""
+    terms = "  ".join(
+        f"{name} {value:.3g}"
+        for name, value in line.items()
+        if name not in ("step", "images_per_second", "input_wait")
+    )
+    text = (
+        f"step {line['step']}/{bar.total}  {line['images_per_second']:.2f} images/s  "
+        f"{tqdm.format_interval(seconds_left)} left  {terms}  "
+        f"input wait {line['input_wait']:.1%}"
+    )
+    if bar.disable:
+        print(text, flush=True)
+    else:
+        bar.write(text)
+
+
+@contextlib.contextmanager
+def _signals():
+    """A list that SIGINT and SIGTERM append themselves to; a second one interrupts."""
+    caught: list[int] = []
+
+    def handler(number, _):
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+        print(f"{signal.Signals(number).name}: saving ...", file=sys.stderr)
+
+    previous = {s: signal.signal(s, handler) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, old in previous.items():
+            signal.signal(number, old)
+
+
+def _check_finite(step, metrics, checkpoints: Checkpoints, workdir: Path) -> None:
+    for name, values in metrics.items():
+        bad = ~np.isfinite(values[0])
+        if name != "loss" and bad.any():
+            at = step - len(values[0]) + 1 + int(bad.argmax())
+            checkpoints.wait()
+            latest = checkpoints.latest()
+            kept = (
+                f"the last good checkpoint is step {latest}, kept in {workdir}"
+                if latest is not None
+                else "there is no checkpoint yet"
+            )
+            raise InputError(
+                f"step {at}: {name} is {values[0][bad.argmax()]}; {kept}. Lower "
+                "--config.optimizer.learning_rate or the style weights, in a new "
+                "--workdir."
+            )
+
+
+def _check_counts(config: ConfigDict) -> None:
+    if config.task not in models.NETS:
+        raise InputError(f"task={config.task!r}; use one of {', '.join(models.NETS)}.")
+    for key, least in (
+        ("num_steps", 1),
+        ("steps_per_dispatch", 1),
+        ("log_every_steps", 1),
+        ("sample_every_steps", 0),
+        ("checkpoint_every_steps", 1),
+        ("keep_last", 1),
+        ("keep_every_steps", 0),
+        ("data.image_size", 16),
+        ("data.num_workers", 0),
+    ):
+        value = configs.flatten(config)[key]
+        if value < least:
+            raise InputError(f"{key}={value}; use {least} or more.")
+
+
+def _make_workdir(workdir: Path) -> None:
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        probe = workdir / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"--workdir {workdir}: cannot be written ({error.strerror}); "
+            "choose another folder."
+        ) from error
+
+
+def _check_same_run(old: dict, new: dict, workdir: Path) -> None:
+    """InputError if continuing `old` with `new` would make a run that is neither."""
+    pairs = [
+        (f"config.{key}", old["config"].get(key), value)
+        for key, value in json.loads(json.dumps(new["config"])).items()
+        if key not in _FREE_KEYS and not key.startswith("quick.")
+    ]
+    pairs += [(key, old[key], new[key]) for key in ("style", "vgg")]
+    for key, was, now in pairs:
+        if was != now:
+            raise InputError(
+                f"{workdir} holds a run with {key}={was}, now it is {now}; use the "
+                "same settings to continue it, or another --workdir."
+            )
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return float("inf")  # half a line of a killed process
+
+
+def _tensorboard_writer(workdir: Path):
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError as error:
+        raise InputError(
+            "tensorboard=True needs tensorboardX; pip install -e '.[tensorboard]'."
+        ) from error
+    return SummaryWriter(str(workdir / "tensorboard"))

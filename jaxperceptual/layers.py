@@ -1,0 +1,147 @@
+"""Convolutions, norms and residual blocks: the parts of section 3.1's networks."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxperceptual import ops
+
+NORMS = ("batch", "instance")
+UPSAMPLINGS = ("transposed", "resize")
+EPSILON = 1e-5  # Torch's, in both norms
+MOMENTUM = 0.9  # of batch norm's running averages: Torch's 0.1 the other way round
+
+
+class Norm(nn.Module):
+    """Spatial batch or instance norm over [n h w c], with an optional ReLU.
+
+    Batch norm keeps running averages in `batch_stats` and uses them when not `train`.
+    With `axis_name`, a batch is that of all devices on the axis.
+    """
+
+    kind: str
+    relu: bool = True
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w c"], *, train: bool) -> jax.Array:
+        c = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (c,))
+        bias = self.param("bias", nn.initializers.zeros, (c,))
+        if self.kind == "instance":
+            y, _, _ = ops.norm(
+                x, scale, bias, over_batch=False, epsilon=EPSILON, relu=self.relu
+            )
+            return y
+        mean = self.variable("batch_stats", "mean", jnp.zeros, (c,))
+        variance = self.variable("batch_stats", "var", jnp.ones, (c,))
+        if not train:
+            gain = jax.lax.rsqrt(variance.value + EPSILON) * scale
+            y = (x - mean.value) * gain + bias
+            return nn.relu(y) if self.relu else y
+        y, batch_mean, batch_variance = ops.norm(
+            x,
+            scale,
+            bias,
+            over_batch=True,
+            epsilon=EPSILON,
+            relu=self.relu,
+            axis_name=None if self.is_initializing() else self.axis_name,
+        )
+        if not self.is_initializing():
+            for running, seen in ((mean, batch_mean), (variance, batch_variance)):
+                running.value = MOMENTUM * running.value + (1 - MOMENTUM) * seen.ravel()
+        return y
+
+
+class Conv(nn.Module):
+    """A convolution, `kernel` [k k i o] and `bias` [o], plain or upsampling.
+
+    `upsample` is None, "transposed" (stride 1/2) or "resize" (nearest x2, then conv).
+    A bias in front of a norm (`trained_bias=False`) is part of the published layout
+    and of its parameter count, but the norm cancels it: its gradient is exactly zero,
+    and stopping it keeps the rounding noise there from Adam, which would scale that
+    noise to full steps.
+    """
+
+    features: int
+    size: int
+    stride: int = 1
+    padding: int = 0
+    upsample: str | None = None
+    trained_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w c"]) -> jax.Array:
+        kernel = self.param(
+            "kernel",
+            nn.initializers.lecun_normal(),
+            (self.size, self.size, x.shape[-1], self.features),
+        )
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        if not self.trained_bias:
+            bias = jax.lax.stop_gradient(bias)
+        if self.upsample == "transposed":
+            return ops.conv_transpose(x, kernel) + bias
+        if self.upsample == "resize":
+            return ops.upsample_conv(x, kernel) + bias
+        return ops.conv(x, kernel, stride=self.stride, p=self.padding) + bias
+
+
+class ConvBlock(nn.Module):
+    """Convolution, norm, and a ReLU unless `relu` is off."""
+
+    features: int
+    size: int
+    norm: str
+    stride: int = 1
+    padding: int = 0
+    upsample: str | None = None
+    relu: bool = True
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w c"], *, train: bool) -> jax.Array:
+        x = Conv(
+            self.features,
+            self.size,
+            self.stride,
+            self.padding,
+            self.upsample,
+            trained_bias=False,
+            name="conv",
+        )(x)
+        return Norm(self.norm, self.relu, self.axis_name, name="norm")(x, train=train)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 blocks plus the input; no ReLU after the sum (supplementary, fig. 2).
+
+    Without padding the output is smaller by 2 px a side, and the input is
+    centre-cropped to match.
+    """
+
+    features: int
+    norm: str
+    padding: int = 0
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w c"], *, train: bool) -> jax.Array:
+        def block(relu, name):
+            return ConvBlock(
+                self.features,
+                3,
+                self.norm,
+                padding=self.padding,
+                relu=relu,
+                axis_name=self.axis_name,
+                name=name,
+            )
+
+        y = block(True, "block1")(x, train=train)
+        y = block(False, "block2")(y, train=train)
+        crop = 2 - 2 * self.padding
+        h, w = x.shape[1:3]
+        return x[:, crop : h - crop, crop : w - crop] + y

@@ -1,0 +1,90 @@
+"""Image transformation networks (section 3.1 and the supplementary's tables)."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxperceptual import ops
+from jaxperceptual.errors import InputError
+from jaxperceptual.layers import (
+    NORMS,
+    UPSAMPLINGS,
+    Conv,
+    ConvBlock,
+    ResidualBlock,
+)
+from jaxperceptual.types import Images
+
+BORDER = 40  # px of reflection: ten unpadded 3 x 3 convolutions at a quarter size
+NUM_RESIDUAL_BLOCKS = 5
+# Each output pixel sums 9 * 9 * 32 = 2,592 rectified inputs of mean 0.4, so an Adam step
+# of 1e-3 can move the sum by 1: at scale 1 that is half the tanh's range, and ten steps
+# drive it into the flat ends. The functions that the network can be are the same.
+TANH_SCALE = 20.0
+
+
+class StyleNet(nn.Module):
+    """Style transfer network f_W (supplementary, table 1): [n h w 3] -> [n h w 3].
+
+    Any size of 1 px and more; pixels in and out are RGB in [0, 255].
+
+    norm: "batch" (the paper) or "instance" (the authors' later release).
+    width: 1.0 is the paper's 32/64/128 channels, 0.5 the release's 16/32/64.
+    upsample: "transposed" (the paper) or "resize", which leaves no checkerboard.
+    axis_name: the device axis over which batch norm's statistics are taken.
+    """
+
+    norm: str = "batch"
+    width: float = 1.0
+    upsample: str = "transposed"
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, images: Images, *, train: bool) -> jax.Array:
+        check_net_options(self.norm, self.width, self.upsample)
+
+        def block(features, size, **options):
+            return ConvBlock(
+                round(features * self.width),
+                size,
+                self.norm,
+                axis_name=self.axis_name,
+                **options,
+            )
+
+        h, w = images.shape[1:3]
+        x = images / 127.5 - 1.0
+        x = ops.reflection_pad(
+            x, ((BORDER, BORDER + -h % 4), (BORDER, BORDER + -w % 4))
+        )
+        x = block(32, 9, padding=4, name="conv1")(x, train=train)
+        x = block(64, 3, stride=2, padding=1, name="conv2")(x, train=train)
+        x = block(128, 3, stride=2, padding=1, name="conv3")(x, train=train)
+        for i in range(1, NUM_RESIDUAL_BLOCKS + 1):
+            x = ResidualBlock(
+                round(128 * self.width),
+                self.norm,
+                axis_name=self.axis_name,
+                name=f"residual{i}",
+            )(x, train=train)
+        x = block(64, 3, upsample=self.upsample, name="up1")(x, train=train)
+        x = block(32, 3, upsample=self.upsample, name="up2")(x, train=train)
+        x = Conv(3, 9, padding=4, name="out")(x)
+        return scaled_tanh(x)[:, :h, :w]
+
+
+def scaled_tanh(x: jax.Array) -> jax.Array:
+    """Maps all reals into [0, 255], the paper's output range."""
+    return 127.5 * (jnp.tanh(x / TANH_SCALE) + 1.0)
+
+
+def check_net_options(norm: str, width: float, upsample: str) -> None:
+    """Raises InputError unless the options name a network that exists."""
+    for name, value, known in (
+        ("norm", norm, NORMS),
+        ("upsample", upsample, UPSAMPLINGS),
+    ):
+        if value not in known:
+            raise InputError(f"net.{name}={value!r}; use one of {', '.join(known)}.")
+    if not 0.03 <= width <= 8:
+        raise InputError(f"net.width={width}; use 1.0 (paper), 0.5 or so, at most 8.")

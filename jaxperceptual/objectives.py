@@ -1,0 +1,89 @@
+"""Equation 5: which layers, which weights, one scalar, its terms by name.
+
+An objective is a pure function of pixels. Training hands it the network's output,
+optimisation over pixels the image itself, so both can be plotted on one axis.
+"""
+
+from collections.abc import Callable, Mapping
+
+import jax
+import numpy as np
+
+from jaxperceptual import losses, vgg
+from jaxperceptual.errors import InputError
+from jaxperceptual.types import Frozen, Grams, Images, Metrics, Objective, Params
+
+# (variables of VGG16, images in [0, 255], layer names) -> activations by name
+FeaturesFn = Callable[[Params, Images, tuple[str, ...]], dict[str, jax.Array]]
+
+
+def vgg_features(preprocessing) -> FeaturesFn:
+    """Activations of `vgg.VGG16` as a pure function of variables, images and layers."""
+    network = vgg.VGG16(preprocessing)
+
+    def features(variables, images, layers):
+        return network.apply(variables, images, layers) if layers else {}
+
+    return features
+
+
+def style_targets(
+    features_fn: FeaturesFn, variables: Params, image: np.ndarray, layers
+) -> Grams:
+    """Gram matrices of the style image [h w 3], whatever its size; once per run."""
+    layers = tuple(layers)
+
+    @jax.jit
+    def grams(variables, images):
+        features = features_fn(variables, images, layers)
+        return {name: losses.gram_matrix(features[name]) for name in layers}
+
+    return grams(variables, image[None])
+
+
+def perceptual_objective(
+    features_fn: FeaturesFn,
+    *,
+    content: Mapping[str, float],
+    style: Mapping[str, float],
+    tv_weight: float = 0.0,
+    pixel_weight: float = 0.0,
+) -> Objective:
+    """Builds `(frozen, outputs, targets) -> (loss, terms)`.
+
+    `content` and `style` map layers to weights: of eq. 2, and of eq. 4 (a *sum* over
+    the Gram matrix). `targets` are the images whose content is kept. Terms are
+    weighted and add up to the loss: `content/relu2_2`, `style/relu1_2`, `tv`, `pixel`.
+    A weight of 0 leaves its term out. Raises InputError for unknown layers, negative
+    weights, or nothing to minimise.
+    """
+    content = {name: w for name, w in dict(content).items() if w}
+    style = {name: w for name, w in dict(style).items() if w}
+    for name, w in {**content, **style, "tv": tv_weight, "pixel": pixel_weight}.items():
+        if not (np.isfinite(w) and w >= 0):
+            raise InputError(f"objective weight {name}={w}; use a finite number >= 0.")
+    if content or style:
+        vgg.check_layers([*content, *style])
+    elif not (tv_weight or pixel_weight):
+        raise InputError("every weight of the objective is 0; give at least one term.")
+    layers = tuple(dict.fromkeys([*content, *style]))
+
+    def objective(frozen: Frozen, outputs: Images, targets: Images):
+        terms: Metrics = {}
+        found = features_fn(frozen.vgg, outputs, layers)
+        # Its own, shallower pass: no gradient, and no layer below the content's.
+        wanted = features_fn(frozen.vgg, jax.lax.stop_gradient(targets), tuple(content))
+        for name, weight in content.items():
+            loss = losses.feature_loss(found[name], wanted[name])
+            terms[f"content/{name}"] = weight * loss
+        for name, weight in style.items():
+            gram = losses.gram_matrix(found[name])
+            loss = losses.style_loss(gram, frozen.style[name])
+            terms[f"style/{name}"] = weight * loss
+        if tv_weight:
+            terms["tv"] = tv_weight * losses.total_variation(outputs)
+        if pixel_weight:
+            terms["pixel"] = pixel_weight * losses.pixel_loss(outputs, targets)
+        return sum(terms.values()), terms
+
+    return objective

@@ -1,0 +1,155 @@
+"""The tensor operations that the networks and losses are made of, in their plain form.
+
+On a CPU each has a faster equal in `cpu`; this module is the one place that chooses.
+Everything is NHWC, kernels are HWIO, and `p` is symmetric zero padding in pixels.
+
+`JAXPERCEPTUAL_FORMS=plain` (or `cpu`) in the environment overrides the choice by
+platform, for comparison and for debugging.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxperceptual import cpu
+
+_FORMS = ("auto", "plain", "cpu")
+_forms = os.environ.get("JAXPERCEPTUAL_FORMS", "auto")
+if _forms not in _FORMS:
+    raise SystemExit(
+        f"error: JAXPERCEPTUAL_FORMS={_forms!r}; use one of {', '.join(_FORMS)}."
+    )
+
+
+@contextlib.contextmanager
+def forms(name: str) -> Iterator[None]:
+    """Within this block, what is traced uses the forms `plain`, `cpu` or `auto`."""
+    global _forms
+    previous, _forms = _forms, name
+    try:
+        yield
+    finally:
+        _forms = previous
+
+
+def conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, p: int = 0) -> jax.Array:
+    """[n h w i] * [k k i o] -> [n h' w' o], where h' = (h + 2p - k) // stride + 1."""
+    if _cpu_forms():
+        return cpu.conv(x, kernel, stride, p)
+    return _conv(x, kernel, stride=stride, pads=((p, p), (p, p)))
+
+
+def conv_transpose(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Fractionally strided 3 x 3 convolution, stride 1/2: [n h w i] -> [n 2h 2w o].
+
+    `y[2a + d - 1] += x[a] kernel[d]` along each axis: Torch's SpatialFullConvolution
+    of stride 2, padding 1, output padding 1, with its kernel in HWIO.
+    """
+    if _cpu_forms():
+        return cpu.conv_transpose(x, kernel)
+    return _conv(
+        x, kernel[::-1, ::-1], stride=1, pads=((1, 2), (1, 2)), lhs_dilation=(2, 2)
+    )
+
+
+def upsample_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Nearest-neighbour x2, reflection padding of 1, 3 x 3 convolution (Odena 2016)."""
+    if _cpu_forms():
+        return cpu.upsample_conv(x, kernel)
+    x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+    return _conv(reflection_pad(x, ((1, 1), (1, 1))), kernel)
+
+
+def frozen_conv(x: jax.Array, kernel: jax.Array, transforms=None) -> jax.Array:
+    """3 x 3 same convolution whose kernel takes no gradient.
+
+    `transforms` is what `frozen_transforms(kernel)` made once, where that helps.
+    """
+    if _cpu_forms():
+        return cpu.frozen_conv(x, kernel, transforms)
+    return _conv(x, lax.stop_gradient(kernel), pads=((1, 1), (1, 1)))
+
+
+def frozen_transforms(kernel: jax.Array) -> dict[str, jax.Array] | None:
+    """What `frozen_conv` wants precomputed of a kernel on this platform, if any."""
+    return cpu.frozen_kernels(kernel) if _cpu_forms() else None
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """2 x 2 maximum with stride 2; an odd last row or column is dropped."""
+    if _cpu_forms():
+        return cpu.max_pool(x)
+    window = (1, 2, 2, 1)
+    return lax.reduce_window(x, -jnp.inf, lax.max, window, window, "VALID")
+
+
+def gram(x: jax.Array) -> jax.Array:
+    """x^T x over positions, [n h w c] -> [n c c], not divided by anything."""
+    if _cpu_forms():
+        return cpu.gram(x)
+    x = x.reshape(x.shape[0], -1, x.shape[-1])
+    return jnp.einsum("npc,npd->ncd", x, x)
+
+
+def norm(
+    x: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    *,
+    over_batch: bool,
+    epsilon: float,
+    relu: bool,
+    axis_name: str | None = None,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Normalises over positions (and the batch), scales, shifts, and maybe rectifies.
+
+    With `axis_name`, statistics are those of all devices' images together. Returns y
+    and the mean and (biased) variance used, [n or 1, 1, 1, c]; no gradient flows back
+    through those two.
+    """
+    if _cpu_forms():
+        return cpu.norm(x, scale, bias, over_batch, epsilon, relu, axis_name)
+    axes = (0, 1, 2) if over_batch else (1, 2)
+
+    def mean_of(a):
+        m = jnp.mean(a, axes, keepdims=True)
+        return lax.pmean(m, axis_name) if axis_name else m
+
+    mean = mean_of(x)
+    variance = mean_of(jnp.square(x - mean))
+    y = (x - mean) * (lax.rsqrt(variance + epsilon) * scale) + bias
+    y = jax.nn.relu(y) if relu else y
+    return y, lax.stop_gradient(mean), lax.stop_gradient(variance)
+
+
+def reflection_pad(x: jax.Array, pads: tuple[tuple[int, int], ...]) -> jax.Array:
+    """Reflects [n h w c] at its borders by `((top, bottom), (left, right))` pixels.
+
+    The edge is not repeated. A side shorter than the padding is reflected again and
+    again; a side of one pixel, which has no neighbour to reflect, is repeated.
+    """
+    rows, columns = (
+        np.pad(np.arange(size), pad, mode="reflect" if size > 1 else "edge")
+        for size, pad in zip(x.shape[1:3], pads, strict=True)
+    )
+    return x[:, rows][:, :, columns]
+
+
+def _cpu_forms() -> bool:
+    return _forms == "cpu" or (_forms == "auto" and jax.default_backend() == "cpu")
+
+
+def _conv(x, kernel, *, stride=1, pads=((0, 0), (0, 0)), lhs_dilation=None):
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        pads,
+        lhs_dilation=lhs_dilation,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )

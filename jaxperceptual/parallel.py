@@ -1,0 +1,43 @@
+"""The one device axis: batches split over all local devices."""
+
+import jax
+import numpy as np
+
+from jaxperceptual.errors import InputError
+
+DEVICES = "devices"
+
+
+def check_divides(batch_size: int, num_devices: int) -> None:
+    """InputError unless every device gets as many images as the others."""
+    if batch_size < 1 or batch_size % num_devices:
+        raise InputError(
+            f"data.batch_size={batch_size} does not divide over {num_devices} "
+            f"devices; use a multiple of {num_devices}."
+        )
+
+
+def replicate(tree, devices):
+    """A copy of every array on each device, with a leading device axis."""
+
+    def stack(x):
+        return np.broadcast_to(np.asarray(x)[None], (len(devices), *np.shape(x)))
+
+    return jax.pmap(lambda x: x, axis_name=DEVICES, devices=devices)(
+        jax.tree.map(stack, tree)
+    )
+
+
+def unreplicate(tree):
+    """The first device's copy, on the host, in memory of its own."""
+    # A copy: on a CPU an array may be a view of a buffer that the next step reuses.
+    return jax.tree.map(
+        lambda x: np.array(np.asarray(x.addressable_shards[0].data)[0]), tree
+    )
+
+
+def shard(images: np.ndarray, num_devices: int) -> np.ndarray:
+    """[... n h w 3] -> [devices ... n/devices h w 3]; n must divide."""
+    *lead, n, h, w, c = images.shape
+    images = images.reshape(*lead, num_devices, n // num_devices, h, w, c)
+    return np.moveaxis(images, len(lead), 0)

@@ -1,0 +1,41 @@
+"""Four simulated CPU devices, and what several test files share."""
+
+import os
+
+# Before JAX starts; on a machine with an accelerator the flag concerns the CPU alone.
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+)
+
+import importlib.machinery
+import importlib.util
+from pathlib import Path
+
+import jax
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"  # real photos, not part of the project
+
+
+@pytest.fixture
+def key():
+    return jax.random.key(0)
+
+
+@pytest.fixture(scope="session")
+def photos():
+    """A folder of real photos, where the development data is at hand."""
+    folder = SHARED_DATA / "coco_val"
+    if not folder.is_dir():
+        pytest.skip("needs the development photos")
+    return folder
+
+
+def load_script(name):
+    """bin/NAME as a module; its `main(argv)` is the command."""
+    loader = importlib.machinery.SourceFileLoader(name, str(ROOT / "bin" / name))
+    spec = importlib.util.spec_from_loader(name, loader)
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module

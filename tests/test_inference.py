@@ -1,0 +1,97 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import PIL.Image
+import pytest
+from test_models import make_model
+
+from jaxperceptual import inference, models, ops
+
+REORDERED_SUM = dict(rtol=0, atol=0.01)  # of 255, through 16 layers of float32 sums
+
+
+@pytest.fixture(scope="module")
+def stylizer():
+    return inference.Stylizer(make_model(norm="instance"))
+
+
+def photo(h, w, seed=0):
+    return np.random.default_rng(seed).uniform(0, 255, (h, w, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("h, w", [(1, 1), (7, 5), (33, 50)])
+def test_any_size_keeps_its_size(stylizer, h, w):
+    output = stylizer(photo(h, w))
+    assert isinstance(output, np.ndarray) and output.dtype == np.float32
+    assert output.shape == (h, w, 3)
+    assert 0 <= output.min() <= output.max() <= 255
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_runs_the_network_of_the_model(norm):
+    model = make_model(norm=norm)
+    image = photo(9, 6)
+
+    @jax.jit
+    def plain(variables, images):
+        with ops.forms("plain"):
+            return models.build_net(model).apply(variables, images, train=False)
+
+    expected = plain(model.variables, image[None])[0]
+    assert np.ptp(expected) > 20  # says something
+    output = inference.stylize(model, image)
+    np.testing.assert_allclose(output, expected, **REORDERED_SUM)
+
+
+def test_a_batch_equals_its_images_one_by_one(stylizer):
+    batch = np.stack([photo(7, 5, seed) for seed in range(3)])
+    outputs = stylizer(batch)
+    for image, output in zip(batch, outputs, strict=True):
+        np.testing.assert_allclose(stylizer(image), output, **REORDERED_SUM)
+    assert isinstance(stylizer(jnp.asarray(batch)), jax.Array)
+
+
+def test_compiles_once_for_a_shape(stylizer):
+    stylizer(photo(7, 5))
+    num_compiled = stylizer._apply._cache_size()
+    stylizer(photo(7, 5, seed=1))
+    stylizer(photo(7, 5, seed=2)[None])
+    assert stylizer._apply._cache_size() == num_compiled
+
+
+def test_refuses_what_is_no_image(stylizer):
+    with pytest.raises(ValueError, match="shape .* 4\\)"):
+        inference.Stylizer.__call__.__wrapped__(stylizer, np.zeros((2, 2, 4)))
+
+
+def test_strength_blends(stylizer):
+    image = photo(7, 5)
+    full = inference.stylize(stylizer, image)
+    np.testing.assert_array_equal(
+        inference.stylize(stylizer, image, strength=0.0), image
+    )
+    quarter = inference.stylize(stylizer, image, strength=0.25)
+    np.testing.assert_allclose(quarter, 0.75 * image + 0.25 * full, atol=1e-3)
+    for strength in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="strength="):
+            inference.stylize(stylizer, image, strength=strength)
+
+
+def test_preserve_color_takes_luma_and_keeps_chroma():
+    # Mild colours, so that nothing is clipped; Pillow's YCbCr is the judge.
+    image, stylized = photo(16, 16) / 8 + 112, photo(16, 16, seed=1) / 8 + 112
+    mixed = inference.mix(image, stylized, preserve_color=True)
+
+    def ycbcr(pixels):
+        rgb = PIL.Image.fromarray(np.rint(pixels).astype(np.uint8))
+        return np.asarray(rgb.convert("YCbCr")).astype(int)
+
+    got = ycbcr(mixed)
+    assert abs(got[..., 0] - ycbcr(stylized)[..., 0]).max() <= 1
+    assert abs(got[..., 1:] - ycbcr(image)[..., 1:]).max() <= 2
+    extreme = inference.mix(
+        np.full((1, 1, 3), [255, 0, 0], np.float32),
+        np.full((1, 1, 3), 255, np.float32),
+        preserve_color=True,
+    )
+    assert 0 <= extreme.min() <= extreme.max() <= 255

@@ -1,0 +1,111 @@
+"""The update: over devices, over steps in one dispatch, and warming up."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxperceptual import losses, nets, parallel, training
+from jaxperceptual.errors import InputError
+from jaxperceptual.types import Frozen
+
+REORDERED_SUM = dict(rtol=2e-4, atol=2e-6)  # float32 sums in another order
+
+
+def objective(frozen, outputs, targets):
+    loss = losses.pixel_loss(outputs / 255, targets / 255)
+    return loss, {"pixel": loss}
+
+
+def updated(net, tx, images, num_devices):
+    """The state after the updates in `images` [steps n h w 3]."""
+    devices = jax.local_devices()[:num_devices]
+    state = training.init_state(jax.random.key(0), net, tx, images.shape[2])
+    step = training.make_train_step(net, objective, tx, devices=devices)
+    state, metrics = step(
+        parallel.replicate(state, devices),
+        parallel.replicate(Frozen({}, {}), devices),
+        parallel.shard(images, num_devices),
+    )
+    # Every device holds the same state afterwards.
+    for leaf in jax.tree.leaves(state):
+        for shard in leaf.addressable_shards:
+            np.testing.assert_array_equal(shard.data, leaf.addressable_shards[0].data)
+    return parallel.unreplicate(state), metrics
+
+
+def random_images(*shape):
+    return np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_four_devices_make_the_step_of_one(norm):
+    assert jax.local_device_count() >= 4
+    net = nets.StyleNet(norm=norm, width=0.0625, axis_name=parallel.DEVICES)
+    # SGD: Adam turns rounding in a near-zero gradient into a full step.
+    tx = optax.sgd(0.1)
+    images = random_images(1, 4, 16, 16)
+    one, _ = updated(net, tx, images, 1)
+    four, metrics = updated(net, tx, images, 4)
+    assert metrics["loss"].shape == (4, 1)
+    start = training.init_state(jax.random.key(0), net, tx, 16)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(four), strict=True):
+        np.testing.assert_allclose(a, b, **REORDERED_SUM)
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), one.params, start.params)
+    assert moved["out"]["kernel"] > 1e-4  # the tolerance would not hide no step
+    if norm == "batch":
+        mean = one.batch_stats["conv1"]["norm"]["mean"]
+        assert np.abs(mean).max() > 1e-3
+
+
+def test_steps_in_one_dispatch_are_the_steps_one_by_one():
+    net = nets.StyleNet(norm="batch", width=0.0625, axis_name=parallel.DEVICES)
+    tx = optax.sgd(0.1)
+    images = random_images(3, 2, 16, 16)
+    together, metrics = updated(net, tx, images, 1)
+    assert metrics["loss"].shape == (1, 3) and int(together.step) == 3
+    devices = jax.local_devices()[:1]
+    step = training.make_train_step(net, objective, tx, devices=devices)
+    state = parallel.replicate(
+        training.init_state(jax.random.key(0), net, tx, 16), devices
+    )
+    frozen = parallel.replicate(Frozen({}, {}), devices)
+    for batch in images:
+        state, _ = step(state, frozen, parallel.shard(batch[None], 1))
+    alone = parallel.unreplicate(state)
+    for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(together), strict=True):
+        np.testing.assert_allclose(a, b, **REORDERED_SUM)
+
+
+def test_learns_the_identity_a_little():
+    net = nets.StyleNet(norm="instance", width=0.125, axis_name=parallel.DEVICES)
+    tx = training.make_optimizer(1e-3, 0)
+    images = np.repeat(random_images(1, 2, 4, 4), 4, axis=2).repeat(4, axis=3)
+    _, metrics = updated(net, tx, np.repeat(images, 60, axis=0), 1)
+    first, last = metrics["loss"][0, 0], metrics["loss"][0, -1]
+    assert last < 0.5 * first
+
+
+def test_bias_in_front_of_a_norm_stays_where_it_is():
+    net = nets.StyleNet(norm="instance", width=0.0625, axis_name=parallel.DEVICES)
+    state, _ = updated(
+        net, training.make_optimizer(1e-3, 0), random_images(2, 1, 8, 8), 1
+    )
+    assert not state.params["conv1"]["conv"]["bias"].any()
+    assert state.params["out"]["bias"].any()
+
+
+def test_warmup_is_linear_from_the_first_step():
+    tx = training.make_optimizer(0.8, 4)
+    params = jnp.zeros(())
+    opt_state, moves = tx.init(params), []
+    for _ in range(6):
+        update, opt_state = tx.update(jnp.ones(()), opt_state, params)
+        moves.append(float(-update))  # Adam moves by the rate when gradients agree
+    np.testing.assert_allclose(moves, [0.2, 0.4, 0.6, 0.8, 0.8, 0.8], rtol=1e-4)
+
+
+def test_batch_must_divide_over_the_devices():
+    with pytest.raises(InputError, match="batch_size=6 does not divide over 4"):
+        parallel.check_divides(6, 4)

@@ -1,0 +1,191 @@
+"""The loss network and the objective against PyTorch running the same weights."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+
+from jaxperceptual import objectives, ops, vgg, vgg_weights
+from jaxperceptual.errors import InputError
+from jaxperceptual.types import Frozen
+
+RELUS = tuple(name for name in vgg.LAYERS if name.startswith("relu"))
+STYLE = {
+    "relu1_2": 1e10 / 64**2,
+    "relu2_2": 1e10 / 128**2,
+    "relu3_3": 1e10 / 256**2,
+    "relu4_3": 1e10 / 512**2,
+}
+CONTENT = {"relu2_2": 1e5}
+TV = 1e-2
+
+needs_weights = pytest.mark.weights
+
+
+@functools.cache
+def weights():
+    return vgg_weights.load("vgg16_torchvision")
+
+
+@functools.cache
+def photo(size):
+    picture = Image.fromarray(skimage.data.coffee()).resize((size + 8, size))
+    return np.float32(picture)[None]
+
+
+def torch_features(torch, pixels):
+    """All 13 ReLU layers, NCHW, in PyTorch."""
+    F = torch.nn.functional
+    mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
+    std = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+    x = (pixels / 255 - mean) / std
+    found = {}
+    for name in vgg.LAYERS:
+        if name.startswith("pool"):
+            x = F.max_pool2d(x, 2)
+            continue
+        layer = weights().params[name.replace("relu", "conv")]
+        kernel = torch.from_numpy(layer["kernel"].transpose(3, 2, 0, 1).copy())
+        x = F.relu(F.conv2d(x, kernel, torch.tensor(layer["bias"]), padding=1))
+        found[name] = x
+    return found
+
+
+@needs_weights
+@pytest.mark.parametrize("forms", ["plain", "cpu"])
+def test_features_equal_pytorch(forms):
+    torch = pytest.importorskip("torch")
+    images = photo(96)
+    with torch.no_grad():
+        expected = torch_features(
+            torch, torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+        )
+    with ops.forms(forms):
+        variables = vgg.frozen(weights().params, RELUS)
+        features = objectives.vgg_features(weights().preprocessing)
+        found = jax.jit(lambda v, x: features(v, x, RELUS))(variables, images)
+    assert set(found) == set(RELUS)
+    for name in RELUS:
+        theirs = expected[name].numpy().transpose(0, 2, 3, 1)
+        error = np.linalg.norm(found[name] - theirs) / np.linalg.norm(theirs)
+        assert error < 1e-4, f"{name}: {error}"
+
+
+@needs_weights
+@pytest.mark.parametrize("forms", ["plain", "cpu"])
+def test_objective_and_its_pixel_gradient_equal_pytorch(forms):
+    torch = pytest.importorskip("torch")
+    content = photo(64)
+    style = photo(80)[:, ::-1].copy()
+    rng = np.random.default_rng(0)
+    pixels = np.clip(content + rng.normal(0, 20, content.shape), 0, 255).astype("f")
+
+    def torch_gram(x):
+        n, c, h, w = x.shape
+        x = x.reshape(n, c, h * w)
+        return x @ x.transpose(1, 2) / (c * h * w)
+
+    def nchw(x):
+        return torch.from_numpy(x.transpose(0, 3, 1, 2).copy())
+
+    x = nchw(pixels).requires_grad_()
+    outputs = torch_features(torch, x)
+    contents = torch_features(torch, nchw(content))
+    styles = torch_features(torch, nchw(style))
+    loss = sum(
+        w * (outputs[k] - contents[k]).square().mean() for k, w in CONTENT.items()
+    )
+    for k, w in STYLE.items():
+        difference = torch_gram(outputs[k]) - torch_gram(styles[k])
+        loss = loss + w * difference.square().sum()
+    loss = loss + TV * (x[:, :, 1:] - x[:, :, :-1]).square().sum()
+    loss = loss + TV * (x[..., 1:] - x[..., :-1]).square().sum()
+    loss.backward()
+    expected = x.grad.numpy().transpose(0, 2, 3, 1)
+
+    with ops.forms(forms):
+        variables = vgg.frozen(weights().params, STYLE)
+        features = objectives.vgg_features(weights().preprocessing)
+        grams = objectives.style_targets(features, variables, style[0], STYLE)
+        objective = objectives.perceptual_objective(
+            features, content=CONTENT, style=STYLE, tv_weight=TV
+        )
+        (found, terms), gradient = jax.jit(
+            jax.value_and_grad(
+                lambda x: objective(Frozen(variables, grams), x, content), has_aux=True
+            )
+        )(pixels)
+    np.testing.assert_allclose(found, loss.item(), rtol=1e-4)
+    np.testing.assert_allclose(sum(terms.values()), found, rtol=1e-6)
+    assert set(terms) == {"content/relu2_2", "tv", *(f"style/{k}" for k in STYLE)}
+    error = np.linalg.norm(gradient - expected) / np.linalg.norm(expected)
+    assert error < 1e-3, error
+
+
+def random_params():
+    rng = np.random.default_rng(0)
+    return {
+        name: {
+            "kernel": rng.normal(0, 0.05, shape).astype("f"),
+            "bias": np.zeros(shape[-1], "f"),
+        }
+        for name, shape in vgg_weights.CONV_SHAPES.items()
+        if name < "conv3"
+    }
+
+
+def test_content_branch_has_no_gradient_and_goes_no_deeper():
+    seen = []
+
+    def features(variables, images, layers):
+        seen.append(layers)
+        return {name: images * (i + 1.0) for i, name in enumerate(layers)}
+
+    objective = objectives.perceptual_objective(
+        features, content={"relu2_2": 1.0}, style={"relu4_3": 1.0}
+    )
+    frozen = Frozen({}, {"relu4_3": jnp.zeros((1, 3, 3))})
+    images = jnp.ones((1, 2, 2, 3))
+    gradient = jax.grad(lambda t: objective(frozen, images, t)[0])(2 * images)
+    assert not gradient.any()
+    assert seen == [("relu2_2", "relu4_3"), ("relu2_2",)]
+
+
+def test_computes_only_down_to_the_deepest_layer():
+    params = random_params()
+    variables = vgg.frozen(params, ["relu1_2"])
+    assert set(variables["params"]) == {"conv1_1", "conv1_2"}
+    network = vgg.VGG16(vgg_weights.TORCHVISION)
+    found = network.apply(variables, jnp.zeros((1, 8, 8, 3)), ["relu1_1", "relu1_2"])
+    assert {k: v.shape for k, v in found.items()} == {
+        "relu1_1": (1, 8, 8, 64),
+        "relu1_2": (1, 8, 8, 64),
+    }
+    with pytest.raises(InputError, match="relu3_1 needs conv3_1"):
+        vgg.frozen(params, ["relu3_1"])
+
+
+def test_caffe_weights_see_bgr_minus_the_mean():
+    pixel = jnp.array([[[[10.0, 20.0, 30.0]]]])
+    found = vgg.preprocess(pixel, vgg_weights.CAFFE)
+    np.testing.assert_allclose(
+        found.ravel(), [30 - 103.939, 20 - 116.779, 10 - 123.68], rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(content={"relu9_9": 1.0}, style={}), "no layer 'relu9_9'"),
+        (dict(content={"relu2_2": -1.0}, style={}), "finite number >= 0"),
+        (dict(content={"relu2_2": np.nan}, style={}), "finite number >= 0"),
+        (dict(content={"relu2_2": 0.0}, style={}), "every weight"),
+    ],
+)
+def test_objectives_that_cannot_be(options, message):
+    with pytest.raises(InputError, match=message):
+        objectives.perceptual_objective(lambda *_: {}, **options)
