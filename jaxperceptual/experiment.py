@@ -76,11 +76,13 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
     net = models.NETS[config.task](**config.net, axis_name=parallel.DEVICES)
     tx = training.make_optimizer(**config.optimizer)
     features_fn = objectives.vgg_features(weights.preprocessing)
-    objective = objectives.perceptual_objective(features_fn, **config.objective)
+    objective = objectives.perceptual_objective(
+        features_fn, **config.objective.to_dict()
+    )
     layers = [*config.objective.content, *config.objective.style]
     variables = vgg.frozen(weights.params, layers)
     grams = objectives.style_targets(
-        features_fn, variables, style_image, config.objective.style
+        features_fn, variables, style_image, list(config.objective.style)
     )
     state = training.init_state(
         jax.random.key(config.seed), net, tx, config.data.image_size
@@ -380,9 +382,11 @@ def _signals():
 
 
 def _check_finite(step, metrics, checkpoints: Checkpoints, workdir: Path) -> None:
-    for name, values in metrics.items():
+    # The terms by name before what they make up.
+    for name in sorted(metrics, key=lambda name: name in ("loss", "grad_norm")):
+        values = metrics[name]
         bad = ~np.isfinite(values[0])
-        if name != "loss" and bad.any():
+        if bad.any():
             at = step - len(values[0]) + 1 + int(bad.argmax())
             checkpoints.wait()
             latest = checkpoints.latest()
@@ -454,7 +458,7 @@ def _write_text(path: Path, text: str) -> None:
 
 def _step_of(line: str) -> float:
     try:
-        return json.loads(line)["step"]
+        return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
         return float("inf")  # half a line of a killed process
 

@@ -19,6 +19,8 @@ def check_divides(batch_size: int, num_devices: int) -> None:
 
 def replicate(tree, devices):
     """A copy of every array on each device, with a leading device axis."""
+    if not jax.tree.leaves(tree):
+        return tree
 
     def stack(x):
         return np.broadcast_to(np.asarray(x)[None], (len(devices), *np.shape(x)))

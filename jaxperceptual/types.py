@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Float32, Int, UInt8
 # One image on the host, and a batch on the device: RGB, [0, 255].
 Image = Float32[np.ndarray, "h w 3"]
 Bytes = UInt8[np.ndarray, "h w 3"]
-Images = Float[Array, "n h w 3"]
+Images = Float[Array | np.ndarray, "n h w 3"]
 
 Features = Mapping[str, Float[Array, "n h w c"]]  # by layer name, "relu2_2"
 Grams = Mapping[str, Float[Array, "n c c"]]

@@ -1,11 +1,16 @@
 """Four simulated CPU devices, and what several test files share."""
 
 import os
+import tempfile
 
 # Before JAX starts; on a machine with an accelerator the flag concerns the CPU alone.
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 )
+
+# Runs of one configuration compile once, in this process and in those it starts.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxperceptual-")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 
 import importlib.machinery
 import importlib.util

@@ -60,14 +60,17 @@ def test_gram_does_not_depend_on_image_size(key):
 
 
 @pytest.mark.parametrize("forms", ["plain", "cpu"])
-def test_derivatives(forms, key):
+@pytest.mark.parametrize(
+    "loss",
+    [
+        losses.gram_matrix,
+        lambda x: losses.style_loss(losses.gram_matrix(x), jnp.ones((1, 2, 2))),
+        lambda x: losses.feature_loss(x, jnp.ones_like(x)),
+        losses.total_variation,
+    ],
+)
+def test_derivatives(loss, forms, key):
     with jax.enable_x64(True), ops.forms(forms):
         x = jax.random.normal(key, (2, 3, 4, 2), jnp.float64)
-        for loss in (
-            losses.gram_matrix,
-            lambda x: losses.style_loss(losses.gram_matrix(x), jnp.ones((1, 2, 2))),
-            lambda x: losses.feature_loss(x, jnp.ones_like(x)),
-            losses.total_variation,
-        ):
-            # check_grads probes with NumPy arrays.
-            check_grads(lambda x: loss(jnp.asarray(x)), (x,), order=2, modes=["rev"])
+        # check_grads probes with NumPy arrays.
+        check_grads(lambda x: loss(jnp.asarray(x)), (x,), order=2, modes=["rev"])
