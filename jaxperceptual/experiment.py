@@ -27,6 +27,7 @@ from jaxperceptual import (
     models,
     objectives,
     parallel,
+    sources,
     training,
     vgg,
     vgg_weights,
@@ -326,7 +327,7 @@ def _sample_photos(config: ConfigDict) -> np.ndarray:
             raise InputError(f"sample_photos={config.sample_photos}: no images there.")
         pictures = [pil.fromarray(images.decode(path)) for path in paths]
     else:
-        source = data.open_source(data.EMBEDDED)
+        source = sources.open_source(sources.EMBEDDED)
         pictures = [source.load(i, SAMPLE_SIZE) for i in range(len(source))]
         pictures = pictures[:NUM_SAMPLES]
     square = (SAMPLE_SIZE, SAMPLE_SIZE)

@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image as pil
 
-from jaxperceptual import data, images
+from jaxperceptual import images
 from jaxperceptual.data import Loader
 from jaxperceptual.errors import InputError
+from jaxperceptual.photos import Photos
 
 BAD = ("cut.jpg", "text.jpg", "tiny.png")
 
@@ -92,9 +94,9 @@ def test_start_passes_over_batches_without_decoding_them(start, monkeypatch):
     options = dict(image_size=8, batch_size=2)
     many, _ = take(7, "embedded", **options)
     decoded = []
-    pixels = data._Photos.pixels
+    pixels = Photos.pixels
     monkeypatch.setattr(
-        data._Photos,
+        Photos,
         "pixels",
         lambda self, i, draws: decoded.append(i) or pixels(self, i, draws),
     )
@@ -209,7 +211,7 @@ def test_cache_gives_the_same_batches_and_is_made_once(
     made = take(9, photos, flip=True, cache=cache)
     assert sorted(os.listdir(cache)) == ["images.json", "images.npy"]
     with monkeypatch.context() as patch:
-        patch.setattr(data._Photos, "pixels", None)  # nothing is decoded again
+        patch.setattr(Photos, "pixels", None)  # nothing is decoded again
         reused = take(9, photos, flip=True, cache=cache)
     for batches, skipped_here in (made, reused):
         np.testing.assert_array_equal(batches, expected)
@@ -242,7 +244,7 @@ def test_cache_refuses_what_it_cannot_hold(photos, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be written"):
         take(1, photos, cache=tmp_path / "file" / "cache")
-    monkeypatch.setattr(data.shutil, "disk_usage", lambda _: type("", (), {"free": 9}))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: type("", (), {"free": 9}))
     with pytest.raises(InputError, match="are free"):
         take(1, photos, cache=tmp_path / "full")
     assert os.listdir(tmp_path / "full") == []

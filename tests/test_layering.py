@@ -7,11 +7,12 @@ PACKAGE = Path(__file__).parents[1] / "jaxperceptual"
 
 ROWS = [
     {"errors", "types", "cpu"},
-    {"cli", "configs", "images", "ops", "parallel", "vgg_weights"},
-    {"data", "layers", "losses"},
-    {"nets", "vgg"},
-    {"checkpoints", "models", "objectives"},
-    {"inference", "training"},
+    {"cli", "configs", "images", "inert_pickle", "ops", "parallel"}
+    | {"vgg_names", "workers"},
+    {"layers", "losses", "sources", "weight_files"},
+    {"nets", "photos", "vgg_weights"},
+    {"cache", "checkpoints", "models", "vgg"},
+    {"data", "inference", "objectives", "training"},
     {"experiment", "stylizing"},
 ]
 

