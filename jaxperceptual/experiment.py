@@ -23,6 +23,7 @@ from tqdm import tqdm
 from jaxperceptual import (
     configs,
     data,
+    files,
     images,
     models,
     objectives,
@@ -452,9 +453,8 @@ def _check_same_run(old: dict, new: dict, workdir: Path) -> None:
 
 
 def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    with files.replacing(path) as file:
+        file.write(text.encode())
 
 
 def _step_of(line: str) -> float:

@@ -7,10 +7,8 @@ is laid over white. Of an animation the first frame counts. Embedded colour prof
 are ignored.
 """
 
-import contextlib
 import io
 import os
-import secrets
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +18,7 @@ from jaxtyping import Float32, UInt8
 from PIL import Image as pil
 from PIL import UnidentifiedImageError
 
+from jaxperceptual import files
 from jaxperceptual.errors import InputError
 from jaxperceptual.types import Bytes, Image
 
@@ -160,12 +159,9 @@ def write_image(
     if alpha is not None:
         pixels = np.dstack([pixels, alpha])
 
-    # In the same folder, so that the rename is atomic.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with open(temporary, "xb") as file:
+        with files.replacing(path) as file:
             pil.fromarray(pixels).save(file, kind, **options)
-        os.replace(temporary, path)
     except (OSError, ValueError) as error:  # ValueError: sides beyond the format's
         reason = getattr(error, "strerror", None) or error
         raise InputError(
@@ -173,9 +169,6 @@ def write_image(
             "writable and has room, and a format that holds "
             f"{pixels.shape[1]} x {pixels.shape[0]} px."
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 def center_crop(image: Image, size: int) -> Float32[np.ndarray, "{size} {size} 3"]:
@@ -235,7 +228,7 @@ def find_images(
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder; check the path.")
     found, seen = [], set()
-    for folder, folders, files in os.walk(path, followlinks=True):
+    for folder, folders, names in os.walk(path, followlinks=True):
         real = os.path.realpath(folder)
         # A link to a parent folder would be walked for ever.
         folders[:] = [] if real in seen else [f for f in folders if f[0] != "."]
@@ -244,12 +237,12 @@ def find_images(
         seen.add(real)
         found += [
             Path(folder, file)
-            for file in files
+            for file in names
             if file[0] != "." and file.lower().endswith(tuple(suffixes))
         ]
     if not found:
         raise InputError(
-            f"{path}: no images in this folder; files ending in "
+            f"{path}: no images in this folder; names ending in "
             f"{' '.join(suffixes)} count, in subfolders too."
         )
     return sorted(found)

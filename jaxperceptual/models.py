@@ -8,7 +8,6 @@ else training wants to tell (`training`, `vgg`, `steps`, ...).
 import functools
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ import safetensors
 import safetensors.numpy
 from flax import traverse_util
 
-from jaxperceptual import nets
+from jaxperceptual import files, nets
 from jaxperceptual.errors import InputError
 
 FILE_NAME = "model.safetensors"  # within a run folder
@@ -78,7 +77,8 @@ def write_model(path: str | os.PathLike, model: Model) -> None:
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_atomically(path, safetensors.numpy.save(tensors, metadata=texts))
+        with files.replacing(path) as file:
+            file.write(safetensors.numpy.save(tensors, metadata=texts))
     except OSError as error:
         raise InputError(
             f"{path}: cannot be written ({error.strerror}); choose another folder."
@@ -239,20 +239,3 @@ def _describe(net: nn.Module) -> str:
 
 def _flatten(variables: Mapping[str, Any]) -> dict[str, Any]:
     return traverse_util.flatten_dict(variables, sep="/")
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes files private; an output is as open as the user's umask says.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

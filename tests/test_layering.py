@@ -6,7 +6,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "jaxperceptual"
 
 ROWS = [
-    {"errors", "types", "cpu"},
+    {"errors", "files", "types", "cpu"},
     {"cli", "configs", "images", "inert_pickle", "ops", "parallel"}
     | {"vgg_names", "workers"},
     {"layers", "losses", "sources", "weight_files"},
