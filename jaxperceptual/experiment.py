@@ -7,17 +7,13 @@ import json
 import os
 import signal
 import sys
-import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
-from PIL import Image as pil
-from PIL import ImageOps
 from tqdm import tqdm
 
 from jaxperceptual import (
@@ -28,7 +24,7 @@ from jaxperceptual import (
     models,
     objectives,
     parallel,
-    sources,
+    reporting,
     training,
     vgg,
     vgg_weights,
@@ -38,8 +34,6 @@ from jaxperceptual.errors import InputError
 from jaxperceptual.types import Frozen, Image, TrainState
 
 STYLES = configs.FOLDER / "styles"
-SAMPLE_SIZE = 256  # px
-NUM_SAMPLES = 5
 
 # What a continued run may change: none of it touches the sequence of updates.
 _FREE_KEYS = (
@@ -106,7 +100,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
             _check_same_run(checkpoints.record(latest), record, workdir)
             state = checkpoints.restore(latest, state)
             print(f"continuing {workdir} from step {latest}")
-        _write_text(workdir / "config.json", json.dumps(record, indent=2) + "\n")
+        files.write_text(workdir / "config.json", json.dumps(record, indent=2) + "\n")
         step = int(state.step)
         if step < config.num_steps:
             loader = data.Loader(
@@ -135,7 +129,11 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
                     training.make_train_step(net, objective, tx, devices=devices),
                     state,
                     Frozen(variables, grams),
-                    Sampler(net, _sample_photos(config), workdir / "samples"),
+                    reporting.Sampler(
+                        net,
+                        reporting.sample_photos(config.sample_photos),
+                        workdir / "samples",
+                    ),
                     record,
                     devices,
                 )
@@ -181,7 +179,7 @@ def _run(
     batch_size = config.data.batch_size
     replicated = parallel.replicate(state, devices)
     frozen = parallel.replicate(frozen, devices)
-    log = MetricsLog(workdir, start, tensorboard=config.tensorboard)
+    log = reporting.MetricsLog(workdir, start, tensorboard=config.tensorboard)
     pending: deque[tuple[int, dict]] = deque()
 
     def check(leave: int) -> None:
@@ -200,8 +198,7 @@ def _run(
     bar = tqdm(
         total=config.num_steps, initial=start, unit="step", disable=None, smoothing=0.05
     )
-    # The first dispatch compiles, which no rate should count.
-    since = waited = None
+    clock = reporting.Clock(loader, batch_size)
     with contextlib.closing(log), bar, _signals() as caught:
         batches = _grouped(loader, config.num_steps - start, config.steps_per_dispatch)
         steps = training.fit(train_step, replicated, frozen, batches, len(devices))
@@ -210,28 +207,24 @@ def _run(
             pending.append((step, metrics))
             check(2)
             bar.update(step - before)
-            if since is None:
+            if before == start:  # this dispatch compiled, which no rate should count
                 check(0)
-                since, waited, since_step = time.monotonic(), loader.wait_seconds, step
+                clock.restart(step)
             elif _passed(before, step, config.log_every_steps):
                 check(0)
-                now = time.monotonic()
-                seconds = now - since
-                rate = (step - since_step) * batch_size / seconds
                 line = {
                     "step": step,
-                    "images_per_second": rate,
-                    "input_wait": (loader.wait_seconds - waited) / seconds,
+                    **clock.measure(step),
                     "loss": float(metrics["loss"][0, -1]),
                     **{k: float(v[0, -1]) for k, v in metrics.items() if k != "loss"},
                 }
                 log.write(line)
-                _show(line, bar, (config.num_steps - step) * batch_size / rate)
-                since, waited, since_step = now, loader.wait_seconds, step
+                images_left = (config.num_steps - step) * batch_size
+                reporting.show_progress(line, bar, images_left)
             if _passed(before, step, config.sample_every_steps):
                 check(0)
                 sampler(step, parallel.unreplicate(replicated))
-                since, waited, since_step = time.monotonic(), loader.wait_seconds, step
+                clock.restart(step)
             if _passed(before, step, config.checkpoint_every_steps):
                 save()
             if caught:
@@ -242,59 +235,6 @@ def _run(
         if not stopped:
             sampler(step, state)
     return state, stopped
-
-
-class Sampler:
-    """Stylises the same few photos every so often: samples/step_001000.png."""
-
-    def __init__(self, net, photos: np.ndarray, folder: Path):
-        self._photos = photos
-        self._folder = folder
-        self._apply = jax.jit(
-            lambda variables, photos: net.apply(variables, photos, train=False)
-        )
-
-    def __call__(self, step: int, state: TrainState) -> None:
-        """Writes the grid for a state on the host: photos above, outputs below."""
-        variables = {"params": state.params, "batch_stats": state.batch_stats}
-        # One at a time: the memory of a batch is the training step's to use.
-        outputs = [
-            np.asarray(self._apply(variables, photo[None]))[0] for photo in self._photos
-        ]
-        grid = images.grid([*self._photos, *outputs], columns=len(self._photos))
-        self._folder.mkdir(exist_ok=True)
-        images.write_image(self._folder / f"step_{step:06d}.png", grid)
-
-
-class MetricsLog:
-    """metrics.jsonl (one object a logged step), and TensorBoard where asked for.
-
-    What a killed run logged past the checkpoint it continues from is cut off.
-    """
-
-    def __init__(self, workdir: Path, step: int, *, tensorboard: bool):
-        path = workdir / "metrics.jsonl"
-        kept = []
-        if path.exists():
-            lines = path.read_text().splitlines()
-            kept = [line for line in lines if _step_of(line) <= step]
-        _write_text(path, "".join(line + "\n" for line in kept))
-        self._file = path.open("a", buffering=1)
-        self._writer = _tensorboard_writer(workdir) if tensorboard else None
-
-    def write(self, line: dict[str, Any]) -> None:
-        """Appends one object, on the disk when this returns."""
-        self._file.write(json.dumps(line) + "\n")
-        if self._writer:
-            for name, value in line.items():
-                if name != "step":
-                    self._writer.add_scalar(name, value, line["step"])
-
-    def close(self) -> None:
-        """Closes the files."""
-        self._file.close()
-        if self._writer:
-            self._writer.close()
 
 
 def read_style(config: ConfigDict) -> tuple[Path, Image]:
@@ -320,21 +260,6 @@ def read_style(config: ConfigDict) -> tuple[Path, Image]:
     )
 
 
-def _sample_photos(config: ConfigDict) -> np.ndarray:
-    """[n 256 256 3] float32, the same few photos for the whole run."""
-    if config.sample_photos:
-        paths = images.find_images(Path(config.sample_photos))[:NUM_SAMPLES]
-        if not paths:
-            raise InputError(f"sample_photos={config.sample_photos}: no images there.")
-        pictures = [pil.fromarray(images.decode(path)) for path in paths]
-    else:
-        source = sources.open_source(sources.EMBEDDED)
-        pictures = [source.load(i, SAMPLE_SIZE) for i in range(len(source))]
-        pictures = pictures[:NUM_SAMPLES]
-    square = (SAMPLE_SIZE, SAMPLE_SIZE)
-    return np.stack([np.float32(ImageOps.fit(p, square)) for p in pictures])
-
-
 def _grouped(batches, num_steps: int, group: int) -> Iterator[np.ndarray]:
     """`num_steps` batches [n h w 3] as [group n h w 3]; the last may be fewer."""
     batches = itertools.islice(batches, num_steps)
@@ -344,24 +269,6 @@ def _grouped(batches, num_steps: int, group: int) -> Iterator[np.ndarray]:
 
 def _passed(before: int, step: int, every: int) -> bool:
     return bool(every) and before // every < step // every
-
-
-def _show(line: dict[str, Any], bar: tqdm, seconds_left: float) -> None:
-    """One progress line: on a terminal beside the bar, else printed."""
-    terms = "  ".join(
-        f"{name} {value:.3g}"
-        for name, value in line.items()
-        if name not in ("step", "images_per_second", "input_wait")
-    )
-    text = (
-        f"step {line['step']}/{bar.total}  {line['images_per_second']:.2f} images/s  "
-        f"{tqdm.format_interval(seconds_left)} left  {terms}  "
-        f"input wait {line['input_wait']:.1%}"
-    )
-    if bar.disable:
-        print(text, flush=True)
-    else:
-        bar.write(text)
 
 
 @contextlib.contextmanager
@@ -450,25 +357,3 @@ def _check_same_run(old: dict, new: dict, workdir: Path) -> None:
                 f"{workdir} holds a run with {key}={was}, now it is {now}; use the "
                 "same settings to continue it, or another --workdir."
             )
-
-
-def _write_text(path: Path, text: str) -> None:
-    with files.replacing(path) as file:
-        file.write(text.encode())
-
-
-def _step_of(line: str) -> float:
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return float("inf")  # half a line of a killed process
-
-
-def _tensorboard_writer(workdir: Path):
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError as error:
-        raise InputError(
-            "tensorboard=True needs tensorboardX; pip install -e '.[tensorboard]'."
-        ) from error
-    return SummaryWriter(str(workdir / "tensorboard"))

@@ -26,3 +26,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(OSError):  # gone already, or never made
             temporary.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """The whole of a small text file, or nothing."""
+    with replacing(path) as file:
+        file.write(text.encode())

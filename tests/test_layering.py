@@ -13,7 +13,8 @@ ROWS = [
     {"nets", "photos", "vgg_weights"},
     {"cache", "checkpoints", "models", "vgg"},
     {"data", "inference", "objectives", "training"},
-    {"experiment", "stylizing"},
+    {"reporting", "stylizing"},
+    {"experiment"},
 ]
 
 

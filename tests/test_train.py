@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT, load_script
 from PIL import Image
 
-from jaxperceptual import cli, experiment, models
+from jaxperceptual import cli, experiment, models, reporting
 
 script = load_script("train")
 STEPS = 40
@@ -138,7 +138,7 @@ def test_a_signal_saves_and_the_same_command_continues(
             sent.append(number)
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(experiment, "_show", send)
+    monkeypatch.setattr(reporting, "show_progress", send)
     command = [*SMOKE, "--config.data.num_workers=0", "--data", folder]
     command += ["--workdir", tmp_path / "run", "--config.num_steps=5"]
     assert train(*command) == 128 + number

@@ -1,0 +1,146 @@
+"""What a run tells while it goes on: sample pictures, metrics.jsonl, progress lines."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from PIL import Image as pil
+from PIL import ImageOps
+from tqdm import tqdm
+
+from jaxperceptual import data, files, images, sources
+from jaxperceptual.errors import InputError
+from jaxperceptual.types import TrainState
+
+SAMPLE_SIZE = 256  # px
+NUM_SAMPLES = 5
+
+
+class Sampler:
+    """Stylises the same few photos every so often: samples/step_001000.png."""
+
+    def __init__(self, net, photos: np.ndarray, folder: Path):
+        self._photos = photos
+        self._folder = folder
+        self._apply = jax.jit(
+            lambda variables, photos: net.apply(variables, photos, train=False)
+        )
+
+    def __call__(self, step: int, state: TrainState) -> None:
+        """Writes the grid for a state on the host: photos above, outputs below."""
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        # One at a time: the memory of a batch is the training step's to use.
+        outputs = [
+            np.asarray(self._apply(variables, photo[None]))[0] for photo in self._photos
+        ]
+        grid = images.grid([*self._photos, *outputs], columns=len(self._photos))
+        self._folder.mkdir(exist_ok=True)
+        images.write_image(self._folder / f"step_{step:06d}.png", grid)
+
+
+class MetricsLog:
+    """metrics.jsonl (one object a logged step), and TensorBoard where asked for.
+
+    What a killed run logged past the checkpoint it continues from is cut off.
+    """
+
+    def __init__(self, workdir: Path, step: int, *, tensorboard: bool):
+        path = workdir / "metrics.jsonl"
+        kept = []
+        if path.exists():
+            lines = path.read_text().splitlines()
+            kept = [line for line in lines if _step_of(line) <= step]
+        files.write_text(path, "".join(line + "\n" for line in kept))
+        self._file = path.open("a", buffering=1)
+        self._writer = _tensorboard_writer(workdir) if tensorboard else None
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Appends one object, on the disk when this returns."""
+        self._file.write(json.dumps(line) + "\n")
+        if self._writer:
+            for name, value in line.items():
+                if name != "step":
+                    self._writer.add_scalar(name, value, line["step"])
+
+    def close(self) -> None:
+        """Closes the files."""
+        self._file.close()
+        if self._writer:
+            self._writer.close()
+
+
+class Clock:
+    """Images a second, and the share of the time that the loader kept us waiting."""
+
+    def __init__(self, loader: data.Loader, batch_size: int):
+        self._loader = loader
+        self._batch_size = batch_size
+        self.restart(0)
+
+    def restart(self, step: int) -> None:
+        """Counts from this step and moment on."""
+        self._step = step
+        self._since = time.monotonic()
+        self._waited = self._loader.wait_seconds
+
+    def measure(self, step: int) -> dict[str, float]:
+        """Both figures since the last restart or measurement."""
+        images = (step - self._step) * self._batch_size
+        seconds = time.monotonic() - self._since
+        waited = self._loader.wait_seconds - self._waited
+        self.restart(step)
+        return {"images_per_second": images / seconds, "input_wait": waited / seconds}
+
+
+def sample_photos(folder: str) -> np.ndarray:
+    """[n 256 256 3] float32, the same few photos for the whole run."""
+    if folder:
+        paths = images.find_images(Path(folder))[:NUM_SAMPLES]
+        if not paths:
+            raise InputError(f"sample_photos={folder}: no images there.")
+        pictures = [pil.fromarray(images.decode(path)) for path in paths]
+    else:
+        source = sources.open_source(sources.EMBEDDED)
+        pictures = [source.load(i, SAMPLE_SIZE) for i in range(len(source))]
+        pictures = pictures[:NUM_SAMPLES]
+    square = (SAMPLE_SIZE, SAMPLE_SIZE)
+    return np.stack([np.float32(ImageOps.fit(p, square)) for p in pictures])
+
+
+def show_progress(line: dict[str, Any], bar: tqdm, images_left: int) -> None:
+    """One progress line: on a terminal beside the bar, else printed."""
+    terms = "  ".join(
+        f"{name} {value:.3g}"
+        for name, value in line.items()
+        if name not in ("step", "images_per_second", "input_wait")
+    )
+    seconds_left = images_left / line["images_per_second"]
+    text = (
+        f"step {line['step']}/{bar.total}  {line['images_per_second']:.2f} images/s  "
+        f"{tqdm.format_interval(seconds_left)} left  {terms}  "
+        f"input wait {line['input_wait']:.1%}"
+    )
+    if bar.disable:
+        print(text, flush=True)
+    else:
+        bar.write(text)
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")  # half a line of a killed process
+
+
+def _tensorboard_writer(workdir: Path):
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError as error:
+        raise InputError(
+            "tensorboard=True needs tensorboardX; pip install -e '.[tensorboard]'."
+        ) from error
+    return SummaryWriter(str(workdir / "tensorboard"))
