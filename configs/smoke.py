@@ -1,6 +1,7 @@
 """Everything once, at a size that a test can afford: not for pictures."""
 
 import style_muse
+from ml_collections import ConfigDict
 
 
 def get_config():
@@ -14,5 +15,5 @@ def get_config():
     config.log_every_steps = 1
     config.sample_every_steps = 2
     config.checkpoint_every_steps = 2
-    config.quick.num_steps = 2
+    config.quick = ConfigDict(dict(num_steps=2))
     return config

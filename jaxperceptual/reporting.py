@@ -54,8 +54,8 @@ class MetricsLog:
             lines = path.read_text().splitlines()
             kept = [line for line in lines if _step_of(line) <= step]
         files.write_text(path, "".join(line + "\n" for line in kept))
-        self._file = path.open("a", buffering=1)
         self._writer = _tensorboard_writer(workdir) if tensorboard else None
+        self._file = path.open("a", buffering=1)
 
     def write(self, line: dict[str, Any]) -> None:
         """Appends one object, on the disk when this returns."""

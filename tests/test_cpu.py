@@ -11,7 +11,7 @@ from jaxperceptual import cpu, ops
 REORDERED = dict(rtol=2e-4, atol=2e-5)
 KERNEL_GRADIENT = dict(rtol=1e-3, atol=2e-4)  # sums over all positions of the batch
 
-SIZES = [(1, 8, 8), (4, 12, 20), (1, 9, 7), (2, 5, 13)]
+SIZES = [(4, 12, 20), (1, 9, 7)]
 
 CONVS = {  # kernel, stride, inputs, outputs, p
     "residual": (3, 1, 128, 128, 0),
@@ -64,7 +64,7 @@ def test_conv(name, n, h, w):
     )
 
 
-@pytest.mark.parametrize("n, h, w", SIZES + [(1, 1, 1)])
+@pytest.mark.parametrize("n, h, w", [*SIZES, (1, 1, 1)])
 @pytest.mark.parametrize("op", [ops.conv_transpose, ops.upsample_conv])
 def test_upsampling(op, n, h, w):
     check(op, normal(0, n, h, w, 16), normal(1, 3, 3, 16, 8))

@@ -95,3 +95,11 @@ def test_preserve_color_takes_luma_and_keeps_chroma():
         preserve_color=True,
     )
     assert 0 <= extreme.min() <= extreme.max() <= 255
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("h, w", [(4096, 4096), (1, 4096)])
+def test_the_largest_sizes(h, w):
+    model = make_model(norm="instance", width=0.5, upsample="resize")
+    output = inference.stylize(model, photo(h, w))
+    assert output.shape == (h, w, 3) and np.isfinite(output).all()

@@ -148,6 +148,19 @@ def test_a_signal_saves_and_the_same_command_continues(
     assert models.read_model(tmp_path / "run").metadata["steps"] == 5
 
 
+def test_quick_says_what_it_changes_and_a_model_comes_out(tmp_path, capsys):
+    command = ["--config=smoke.py", "--quick", "--config.steps_per_dispatch=2"]
+    command += ["--config.num_steps=4", "--workdir", tmp_path / "run"]
+    assert train(*command) == 0
+    out = capsys.readouterr().out
+    assert "--quick changes: num_steps 4 -> 2" in out
+    assert "5 images from embedded; 4 steps" in out
+    assert "style image:" in out and "another: --style PATH" in out
+    # Two dispatches of two steps; the first compiles and is not logged.
+    assert [line["step"] for line in metrics(tmp_path / "run")] == [4]
+    assert models.read_model(tmp_path / "run").metadata["steps"] == 4
+
+
 def test_a_finished_run_only_says_so(uninterrupted, folder, capsys):
     assert train(*SMOKE, "--data", folder, "--workdir", uninterrupted) == 0
     assert f"step {STEPS} done" in capsys.readouterr().out
