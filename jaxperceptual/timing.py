@@ -1,0 +1,207 @@
+"""Variants of the same work: first whether they agree, then how long each takes.
+
+They are warm and take turns (A B A B ...), so that whatever else the machine does meets
+all of them alike. Which work there is: `benchmark`.
+"""
+
+import datetime
+import math
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+# What must agree, by kind (a key of `TOLERANCES`), then by name.
+Numbers = Mapping[str, Mapping[str, np.ndarray]]
+
+# Relative errors up to which two variants count as doing the same. The gradients of two
+# right float32 formulations differ by 5e-3 at times: a ReLU or a maximum decides
+# otherwise where its inputs nearly tie. Adam makes full steps of such differences.
+TOLERANCES = {"output": 1e-3, "terms": 1e-3, "gradient": 2e-2, "next terms": 1e-2}
+
+
+class Unavailable(Exception):
+    """A variant cannot run here; the message, one line, says why."""
+
+
+class Variant(NamedTuple):
+    """One way to do a piece of work, with its weights and inputs."""
+
+    name: str
+    call: Callable[[], Any]  # does the work once, and waits for it
+    numbers: Callable[[Any], Numbers]  # of what `call` returned
+
+
+class Work(NamedTuple):
+    """A piece of work and the ways to do it. The first is ours; all must equal it."""
+
+    facts: dict[str, Any]  # work, batch_size, size, norm, upsample, ...
+    variants: list[Variant]
+    references: tuple[str, ...] = ()  # the variants that ours is to be compared with
+
+
+def measure(work: Work, repeats: int) -> dict[str, Any]:
+    """Times in ms per variant, and `ratio`: the best reference's median over ours.
+
+    If a variant's numbers differ from ours, `disagreement` says where and by how much,
+    and nothing is timed. What each first call took, compiling included, stands apart.
+    """
+    ours = work.variants[0].name
+    found: dict[str, dict[str, Any]] = {}
+    numbers: dict[str, Numbers] = {}
+    for variant in work.variants:
+        start = time.perf_counter()
+        try:
+            result = variant.call()
+        except Unavailable as error:
+            found[variant.name] = {"unavailable": str(error)}
+            continue
+        found[variant.name] = {"first_call_s": time.perf_counter() - start}
+        first = variant.numbers(result)
+        second = variant.numbers(variant.call())  # after an update, where there is one
+        numbers[variant.name] = first | {f"next {k}": v for k, v in second.items()}
+    for name in numbers.keys() - {ours}:
+        found[name]["errors"] = relative_errors(numbers[ours], numbers[name])
+    disagreement = [
+        f"{kind} of {name} and {ours} differ by {error:.1e}, allowed {limit:.0e}"
+        for name in numbers.keys() - {ours}
+        for kind, limit in TOLERANCES.items()
+        if not (error := found[name]["errors"].get(kind, 0)) <= limit  # or NaN
+    ]
+    row = work.facts | {"variants": found, "disagreement": "; ".join(disagreement)}
+    if disagreement:
+        return row
+    del numbers
+    times: dict[str, list[float]] = {}
+    for _ in range(repeats):
+        for variant in work.variants:
+            if "first_call_s" in found[variant.name]:
+                start = time.perf_counter()
+                variant.call()
+                elapsed = 1000 * (time.perf_counter() - start)
+                times.setdefault(variant.name, []).append(elapsed)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    for name, values in times.items():
+        found[name] |= {"median_ms": medians[name], "times_ms": values}
+    if references := [name for name in work.references if name in times]:
+        best = min(references, key=medians.__getitem__)
+        row |= {"best_reference": best, "ratio": medians[best] / medians[ours]}
+    return row
+
+
+def relative_errors(ours: Numbers, theirs: Numbers) -> dict[str, float]:
+    """By kind, the largest `|theirs - ours| / |ours|` (norms) among its arrays."""
+
+    def error(ours, theirs):
+        if ours.keys() != theirs.keys():
+            raise ValueError(f"on one side only: {set(ours) ^ set(theirs)}")
+        norm = np.linalg.norm
+        errors = [norm(theirs[k] - ours[k]) / (norm(ours[k]) or 1) for k in ours]
+        return math.nan if np.isnan(errors).any() else float(max(errors))
+
+    return {k: error(ours[k], theirs[k]) for k in ours if k in TOLERANCES}
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def header(command: str) -> dict[str, Any]:
+    """Where, when and with what something was measured."""
+    packages = ["jax", "jaxlib", "torch"]
+    return {
+        "command": command,
+        "commit": _commit(),
+        "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "device": _device(),
+        "cores": num_cores(),
+        "load": round(os.getloadavg()[0], 1),  # of the minute before
+        "python": platform.python_version(),
+        "versions": {p: v for p in packages if (v := _version(p))},
+        "xla_flags": os.environ.get("XLA_FLAGS", "").strip(),
+    }
+
+
+def head_markdown(header: Mapping[str, Any]) -> str:
+    """The header, and the head of the table whose rows `row_markdown` makes."""
+    versions = ", ".join(f"{k} {v}" for k, v in header["versions"].items())
+    return "\n".join(
+        [
+            f"`{header['command']}`",
+            "",
+            f"{header['device']}, {header['cores']} cores, load {header['load']} at "
+            f"the start; Python {header['python']}, {versions}; commit "
+            f"{header['commit']}; {header['date']}.",
+            f"`XLA_FLAGS={header['xla_flags']}` for the whole process.",
+            "",
+            "| work | network | variant | median ms | min-max | first call s "
+            "| relative error | best reference / ours |",
+            "|---|---|---|--:|--:|--:|---|---|",
+        ]
+    )
+
+
+def row_markdown(row: Mapping[str, Any]) -> str:
+    """One piece of work as lines of the table, a variant a line."""
+    size = row["size"]
+    lines = []
+    for i, (name, found) in enumerate(row["variants"].items()):
+        work = f"{row['work']}, {row['batch_size']} x {size} x {size}"
+        net = f"{row['norm']}, {row['upsample']}, width {row['width']:g}"
+        cells = [work, net, name] if i == 0 else ["", "", name]
+        if "times_ms" in found:
+            low, high = min(found["times_ms"]), max(found["times_ms"])
+            cells += [_ms(found["median_ms"]), f"{_ms(low)}-{_ms(high)}"]
+        else:
+            cells += [found.get("unavailable", "not timed"), ""]
+        cells.append(f"{found['first_call_s']:.1f}" if "first_call_s" in found else "")
+        errors = found.get("errors", {}).items()
+        cells.append(", ".join(f"{kind} {error:.0e}" for kind, error in errors))
+        if i == 0 and row["disagreement"]:
+            cells.append(f"none: {row['disagreement']}")
+        elif i == 0 and "ratio" in row:
+            cells.append(f"**{row['ratio']:.2f}** ({row['best_reference']})")
+        else:
+            cells.append("")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _ms(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    folder = Path(__file__).parent
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    except OSError:  # no git
+        return "unknown"
+    return done.stdout.strip() or "unknown"
+
+
+def _device() -> str:
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        return device.device_kind
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.split(":", 1)[1] for line in lines if line.startswith("model name")]
+    return " ".join(names[0].split()) if names else platform.machine()
