@@ -15,5 +15,6 @@ def get_config():
     config.log_every_steps = 1
     config.sample_every_steps = 2
     config.checkpoint_every_steps = 2
+    config.keep_every_steps = 0
     config.quick = ConfigDict(dict(num_steps=2))
     return config

@@ -5,10 +5,12 @@ reference gets its inputs in the memory layout that suits it, before the clock s
 """
 
 import dataclasses
+import functools
 import itertools
 import json
 import os
 import resource
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,7 +36,7 @@ from jaxperceptual import (
 )
 from jaxperceptual.errors import InputError
 from jaxperceptual.timing import Variant, Work
-from jaxperceptual.types import Frozen
+from jaxperceptual.types import Frozen, Params, TrainState
 
 # By the name of --reference: a variant's name, and how it is made.
 REFERENCES = {
@@ -100,6 +102,14 @@ def run(options: Options, output: str | os.PathLike | None, command: str) -> int
     if options.reference:
         _torch_reference().torch.set_num_threads(timing.num_cores())
     report = {"header": timing.header(command), "results": []}
+    if report["header"]["load"] > timing.num_cores() / 2:
+        print(
+            f"benchmark: note: load {report['header']['load']}: others are using this "
+            "machine. OpenMP's threads (PyTorch) then stall for up to a second in "
+            "waiting for each other, and ratios mean little; wait, or set "
+            "OMP_WAIT_POLICY=passive.",
+            file=sys.stderr,
+        )
     text = [timing.head_markdown(report["header"])]
     print(text[0])
     for work in works(options):
@@ -107,6 +117,7 @@ def run(options: Options, output: str | os.PathLike | None, command: str) -> int
         report["results"].append(row)
         text.append(timing.row_markdown(row))
         print(text[-1], flush=True)
+        del work  # before the next one takes memory
     # Linux counts it in KiB. Of everything above together, so it bounds each.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     report["peak_memory_mb"] = peak
@@ -132,15 +143,7 @@ def works(options: Options) -> Iterator[Work]:
 def _inference(options: Options, net: dict, size: int) -> Work:
     rng = np.random.default_rng(0)
     images = rng.uniform(0, 255, (1, size, size, 3)).astype(np.float32)
-    network = nets.StyleNet(**net)
-    init = jax.jit(lambda key: network.init(key, images[:, :16, :16], train=False))
-    # Fresh biases are all 0 and scales all 1: what mixes them up would go unseen.
-    variables = traverse_util.path_aware_map(
-        lambda path, x: np.float32(
-            x if path[-1] == "kernel" else x + rng.uniform(0, 0.1, x.shape)
-        ),
-        jax.device_get(init(jax.random.key(0))),
-    )
+    variables = _variables(net, rng)
     model = models.Model("style", net, variables, {})
 
     def numbers(pixels):
@@ -177,7 +180,9 @@ def _training(options: Options, net: dict, config: ConfigDict) -> Work:
     devices = jax.local_devices()[:1]
     network = nets.StyleNet(**net, axis_name=parallel.DEVICES)
     tx = training.make_optimizer(rate, warmup_steps=0)
-    start = jax.device_get(training.init_state(jax.random.key(0), network, tx, size))
+    variables = _variables(net, rng)
+    params, stats = variables["params"], variables.get("batch_stats", {})
+    start = TrainState(np.int32(0), params, stats, tx.init(params))
 
     def numbers(metrics, moments):
         # As one vector: a bias that a later norm cancels has rounding for a gradient,
@@ -190,11 +195,11 @@ def _training(options: Options, net: dict, config: ConfigDict) -> Work:
         features_fn = objectives.vgg_features(weights.preprocessing)
         objective = objectives.perceptual_objective(features_fn, **goal)
         with ops.forms(forms):
-            variables = vgg.frozen(weights.params, [*goal["content"], *goal["style"]])
+            frozen = vgg.frozen(weights.params, [*goal["content"], *goal["style"]])
             grams = objectives.style_targets(
-                features_fn, variables, style_image, goal["style"]
+                features_fn, frozen, style_image, goal["style"]
             )
-        frozen = parallel.replicate(Frozen(variables, grams), devices)
+        frozen = parallel.replicate(Frozen(frozen, grams), devices)
         state = parallel.replicate(start, devices)
         step = training.make_train_step(network, objective, tx, devices=devices)
 
@@ -213,7 +218,6 @@ def _training(options: Options, net: dict, config: ConfigDict) -> Work:
 
     def theirs(name, layout):
         torch = _torch_reference()
-        variables = {"params": start.params, "batch_stats": start.batch_stats}
         step = torch.TrainStep(
             torch.StyleNet(variables, norm=net["norm"], upsample=net["upsample"]),
             torch.Objective(weights, style_image, **goal),
@@ -237,6 +241,23 @@ def _work(options: Options, facts, ours, theirs) -> Work:
     }
     variants += [theirs(name, layout) for name, layout in layouts.items()]
     return Work(facts, variants, references=tuple(layouts))
+
+
+def _variables(net: dict, rng: np.random.Generator) -> Params:
+    """Weights of such a network: kernels as fresh, the rest off their 0 and 1.
+
+    What mixes up a bias, a scale or a running average would go unseen otherwise.
+    """
+    init = functools.partial(nets.StyleNet(**net).init, train=False)
+    images = jax.ShapeDtypeStruct((1, 16, 16, 3), np.float32)
+
+    def draw(path, leaf):
+        if path[-1] == "kernel":
+            return rng.normal(0, np.prod(leaf.shape[:-1]) ** -0.5, leaf.shape)
+        return (path[-1] in ("scale", "var")) + rng.uniform(0, 0.1, leaf.shape)
+
+    shapes = jax.eval_shape(init, jax.random.key(0), images)
+    return jax.tree.map(np.float32, traverse_util.path_aware_map(draw, shapes))
 
 
 def _torch_reference():

@@ -2,11 +2,11 @@
 
 import contextlib
 import functools
+import hashlib
 import json
 import os
 import secrets
 import shutil
-import sys
 from concurrent import futures
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy as np
 import tqdm
 from jaxtyping import UInt8
 
+from jaxperceptual import files
 from jaxperceptual.errors import InputError
 from jaxperceptual.photos import Photos
 from jaxperceptual.workers import num_cores
@@ -30,17 +31,19 @@ class Cached:
         del draws  # no crop
         if i in self._bad:
             raise InputError(self._bad[i])
-        return np.array(_open_map(self._path, os.stat(self._path).st_ino)[i])
+        return np.array(_open_map(self._path)[i])
 
 
 def open_cache(folder: Path, photos: Photos) -> Cached:
-    """The cache in `folder`, made now if it is not that of these photos.
+    """The cache in `folder` of just these photos at this size, made now if need be.
+
+    Its name holds a hash of what it is made of, so that one that is there is right, and
+    is never changed under a run that reads it.
 
     Raises:
       InputError: The folder cannot be written or lacks the room, or no image can be
         used.
     """
-    table, notes = folder / "images.npy", folder / "images.json"
     key = {
         "version": 1,
         "num_images": len(photos.source),
@@ -48,23 +51,17 @@ def open_cache(folder: Path, photos: Photos) -> Cached:
         "image_size": photos.image_size,
         "resize": "stretch",
     }
-    try:
-        found = json.loads(notes.read_text())
-        found_key, bad = found["key"], {int(i): r for i, r in found["skipped"].items()}
-    except FileNotFoundError:
-        found_key = None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        found_key = "unreadable"
-    if found_key == key and table.is_file():
-        return Cached(table, bad)
-    if found_key is not None:
-        tqdm.tqdm.write(
-            f"cache {folder}: made for other images or another size; making it anew",
-            file=sys.stderr,
-        )
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    table, notes = folder / f"{digest}.npy", folder / f"{digest}.json"
+    if table.is_file() and notes.is_file():
+        try:
+            skipped = json.loads(notes.read_text())["skipped"]
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"cache: {notes} cannot be read; delete it.") from error
+        return Cached(table, {int(i): reason for i, reason in skipped.items()})
 
     num_bytes = key["num_images"] * photos.image_size**2 * 3
-    temporary = folder / f"images.{secrets.token_hex(4)}.tmp"
+    temporary = folder / f".{digest}.{secrets.token_hex(4)}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # A memory map that outgrows the disk kills the process: ask first.
@@ -74,13 +71,9 @@ def open_cache(folder: Path, photos: Photos) -> Cached:
                 f"cache={folder}: needs {num_bytes / 1e9:.1f} GB, {free / 1e9:.1f} GB "
                 "are free; choose another folder, or do without."
             )
-        notes.unlink(missing_ok=True)
         bad = _fill(temporary, photos)
+        files.write_text(notes, json.dumps({"key": key, "skipped": bad}))
         os.replace(temporary, table)
-        temporary.write_text(
-            json.dumps({"key": key, "skipped": {str(i): r for i, r in bad.items()}})
-        )
-        os.replace(temporary, notes)
     except OSError as error:
         raise InputError(
             f"cache={folder}: cannot be written ({error.strerror}); choose a folder "
@@ -93,8 +86,7 @@ def open_cache(folder: Path, photos: Photos) -> Cached:
 
 
 @functools.lru_cache(4)
-def _open_map(path: str, inode: int) -> np.ndarray:
-    del inode  # a cache made anew is another file of the same name
+def _open_map(path: str) -> np.ndarray:
     return np.load(path, mmap_mode="r")
 
 

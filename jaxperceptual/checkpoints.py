@@ -55,29 +55,25 @@ class Checkpoints:
 
     def record(self, step: int) -> dict[str, Any]:
         """The JSON record saved with a step."""
-        return self._manager.restore(
-            step, args=ocp.args.Composite(record=ocp.args.JsonRestore())
-        )["record"]
+        return self._read(step, record=ocp.args.JsonRestore())["record"]
 
     def restore(self, step: int, like: TrainState) -> TrainState:
         """The state of a step, arrays on the host, shaped as `like`."""
         abstract = jax.tree.map(
             lambda x: np.zeros(np.shape(x), np.asarray(x).dtype), like
         )
+        state = ocp.args.StandardRestore(abstract._asdict())
+        return TrainState(**self._read(step, state=state)["state"])
+
+    def _read(self, step: int, **items):
         try:
-            restored = self._manager.restore(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(abstract._asdict())
-                ),
-            )["state"]
-        except (ValueError, KeyError, OSError) as error:
+            return self._manager.restore(step, args=ocp.args.Composite(**items))
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            reason = str(error).strip().partition("\n")[0][:200]
             raise InputError(
-                f"checkpoint {self.path / str(step)} cannot be read "
-                f"({str(error).splitlines()[0]}); delete it to go on from an earlier "
-                "one, or choose another --workdir."
+                f"checkpoint {self.path / str(step)} cannot be read ({reason}); "
+                "delete it to go on from an earlier one, or choose another --workdir."
             ) from error
-        return TrainState(**restored)
 
     def wait(self) -> None:
         """Returns when all that was saved is on the disk."""

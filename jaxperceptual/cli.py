@@ -23,9 +23,13 @@ def run(main: Callable[[list[str]], int | None], prog: str) -> NoReturn:
     except InputError as error:
         print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
         code = 2
+    except BrokenPipeError:
+        code = 141
+    except OSError as error:  # names no file system takes, a full disk, ...
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"{prog}: error: {where}{error.strerror or error}", file=sys.stderr)
+        code = 2
     except KeyboardInterrupt:
         print(f"{prog}: interrupted", file=sys.stderr)
         code = 130
-    except BrokenPipeError:
-        code = 141
     raise SystemExit(code or 0)

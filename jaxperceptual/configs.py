@@ -23,14 +23,12 @@ def load_config(name: str) -> ConfigDict:
     # A config may start from its neighbours: `import style_muse`.
     sys.path.insert(0, str(path.parent))
     try:
-        namespace = runpy.run_path(str(path))
-    except (SyntaxError, ImportError, NameError) as error:
-        raise InputError(f"{path}: {error}") from error
+        config = runpy.run_path(str(path))["get_config"]()
+    except Exception as error:  # whatever a user's file may raise
+        what = f"{type(error).__name__}: {error}"
+        raise InputError(f"{path}: {what}; see configs/style_muse.py.") from error
     finally:
         sys.path.pop(0)
-    if "get_config" not in namespace:
-        raise InputError(f"{path}: no get_config() in it; see configs/style_muse.py.")
-    config = namespace["get_config"]()
     return config.lock()
 
 

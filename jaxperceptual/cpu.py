@@ -2,7 +2,7 @@
 
 Every function equals the plain form of the same name in `ops` within float32 rounding,
 values and gradients (`tests/test_cpu.py`). `ops` chooses between the two; nothing else
-imports this module. The gains, and the forms that did not help, are in docs/cpu.md.
+calls them. The gains, and the forms that did not help, are in docs/cpu.md.
 
 XLA on a CPU has fast kernels for stride-1 convolutions with many channels and for
 matrix products, and slow ones for dilated convolutions, for few channels and for
@@ -13,6 +13,7 @@ Shapes are NHWC and HWIO throughout; `p` is symmetric zero padding.
 """
 
 import functools
+import importlib.util
 import os
 from importlib import metadata
 
@@ -31,12 +32,23 @@ def configure_xla() -> None:
     """Keeps convolutions off YNNPACK: XLA's own kernels are up to 12 times faster.
 
     Acts through XLA_FLAGS, so it must run before JAX starts its backend, and never
-    overrides a value that the user set. The flag concerns the CPU compiler alone.
+    overrides a value that the user set. Where JAX would use an accelerator it does
+    nothing: plugins read the same variable and need not know the flag.
     """
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    if platforms.split(",")[0] != "cpu" and (platforms or _has_accelerator_plugin()):
+        return
     version = tuple(int(part) for part in metadata.version("jaxlib").split(".")[:2])
     flags = os.environ.get("XLA_FLAGS", "")
     if version in _YNN_JAXLIB and _YNN_FLAG not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} --{_YNN_FLAG}=-individual_convolution"
+
+
+def _has_accelerator_plugin() -> bool:
+    """Whether packages are installed through which JAX would find an accelerator."""
+    return bool(metadata.entry_points(group="jax_plugins")) or any(
+        importlib.util.find_spec(name) for name in ("jax_plugins", "libtpu")
+    )
 
 
 # --- convolutions that learn -------------------------------------------------------

@@ -5,6 +5,7 @@ position in the stream alone: neither the number of workers nor an interruption
 changes a batch, so a checkpoint need only hold how many batches were consumed.
 """
 
+import hashlib
 import sys
 import time
 import weakref
@@ -59,6 +60,7 @@ class Loader:
 
     Attributes:
       num_images: Images in the source, good or bad.
+      names_hash: SHA-256 of their names in order: other images, another hash.
       wait_seconds: Time that the consumer has spent waiting in `next`.
       skipped: Reasons by the name of the file passed over.
 
@@ -98,6 +100,8 @@ class Loader:
             )
         self._source = open_source(str(source), data_dir=data_dir)
         self.num_images = len(self._source)
+        names = "\n".join(self._source.name(i) for i in range(self.num_images))
+        self.names_hash = hashlib.sha256(names.encode()).hexdigest()
         self.wait_seconds = 0.0
         self.skipped: dict[str, str] = {}
         self._on_skip = on_skip or _print_skip

@@ -1,6 +1,8 @@
 """From a config to a trained network on disk: builds, runs, logs, saves."""
 
 import contextlib
+import dataclasses
+import fcntl
 import hashlib
 import itertools
 import json
@@ -10,6 +12,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -34,6 +37,7 @@ from jaxperceptual.errors import InputError
 from jaxperceptual.types import Frozen, Image, TrainState
 
 STYLES = configs.FOLDER / "styles"
+MIN_STYLE_SIDE = 16  # px: relu4_3 sees an eighth of it, relu5_3 a sixteenth
 
 # What a continued run may change: none of it touches the sequence of updates.
 _FREE_KEYS = (
@@ -60,87 +64,86 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
     being finite.
     """
     workdir = Path(workdir)
-    _check_counts(config)
-    devices = jax.local_devices()
-    parallel.check_divides(config.data.batch_size, len(devices))
+    _check_numbers(config)
+    devices = parallel.devices_for(config.data.batch_size)
     style_path, style_image = read_style(config)
-    style = {
-        "name": style_path.name,
-        "sha256": hashlib.sha256(style_path.read_bytes()).hexdigest(),
-    }
     weights = vgg_weights.load(config.vgg)
     net = models.NETS[config.task](**config.net, axis_name=parallel.DEVICES)
     tx = training.make_optimizer(**config.optimizer)
     features_fn = objectives.vgg_features(weights.preprocessing)
-    objective = objectives.perceptual_objective(
-        features_fn, **config.objective.to_dict()
-    )
-    layers = [*config.objective.content, *config.objective.style]
-    variables = vgg.frozen(weights.params, layers)
+    goal = config.objective.to_dict()
+    objective = objectives.perceptual_objective(features_fn, **goal)
+    layers = objectives.layers_of(goal["content"], goal["style"])
+    variables = vgg.frozen(weights.params, layers) if layers else {}
     grams = objectives.style_targets(
-        features_fn, variables, style_image, list(config.objective.style)
+        features_fn, variables, style_image, objectives.layers_of(goal["style"])
     )
     state = training.init_state(
         jax.random.key(config.seed), net, tx, config.data.image_size
     )
     record = {
         "config": configs.flatten(config),
-        "style": style,
+        "style": {
+            "name": style_path.name,
+            "sha256": hashlib.sha256(style_path.read_bytes()).hexdigest(),
+        },
         "vgg": {"name": config.vgg, "fingerprint": weights.fingerprint},
+        "devices": len(devices),
     }
-    _make_workdir(workdir)
-    checkpoints = Checkpoints(
-        workdir,
-        keep_last=config.keep_last,
-        keep_every_steps=config.keep_every_steps,
-    )
-    with contextlib.closing(checkpoints):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_held(workdir))
+        checkpoints = stack.enter_context(
+            contextlib.closing(
+                Checkpoints(
+                    workdir,
+                    keep_last=config.keep_last,
+                    keep_every_steps=config.keep_every_steps,
+                )
+            )
+        )
         latest = checkpoints.latest()
+        old = checkpoints.record(latest) if latest is not None else record
+        _check_same_run(old, record, workdir)
         if latest is not None:
-            _check_same_run(checkpoints.record(latest), record, workdir)
             state = checkpoints.restore(latest, state)
             print(f"continuing {workdir} from step {latest}")
-        files.write_text(workdir / "config.json", json.dumps(record, indent=2) + "\n")
-        step = int(state.step)
-        if step < config.num_steps:
-            loader = data.Loader(
-                config.data.source,
-                seed=config.seed,
-                batch_size=config.data.batch_size,
-                image_size=config.data.image_size,
-                random_crop=config.data.random_crop,
-                flip=config.data.flip,
-                cache=config.data.cache or None,
-                num_workers=config.data.num_workers,
-                start=step,
+        if (step := int(state.step)) < config.num_steps:
+            loader = stack.enter_context(
+                data.Loader(
+                    config.data.source,
+                    seed=config.seed,
+                    batch_size=config.data.batch_size,
+                    image_size=config.data.image_size,
+                    random_crop=config.data.random_crop,
+                    flip=config.data.flip,
+                    cache=config.data.cache or None,
+                    num_workers=config.data.num_workers,
+                    start=step,
+                )
             )
+            record["images"] = {"count": loader.num_images, "names": loader.names_hash}
+            _check_same_run(old, record, workdir)
             print(
                 f"{loader.num_images} images from {config.data.source}; "
                 f"{config.num_steps - step} steps of {config.data.batch_size} x "
                 f"{config.data.image_size} px on {len(devices)} x "
                 f"{devices[0].device_kind}"
             )
-            with contextlib.closing(loader):
-                state, stopped = _run(
-                    config,
-                    workdir,
-                    checkpoints,
-                    loader,
-                    training.make_train_step(net, objective, tx, devices=devices),
-                    state,
-                    Frozen(variables, grams),
-                    reporting.Sampler(
-                        net,
-                        reporting.sample_photos(config.sample_photos),
-                        workdir / "samples",
-                    ),
-                    record,
-                    devices,
-                )
+            files.write_text(
+                workdir / "config.json", json.dumps(record, indent=2) + "\n"
+            )
+            run = _Run(config, workdir, devices, checkpoints, record)
+            train_step = training.make_train_step(net, objective, tx, devices=devices)
+            sampler = reporting.Sampler(
+                net, reporting.sample_photos(config.sample_photos), workdir / "samples"
+            )
+            state, stopped = run.loop(
+                train_step, state, Frozen(variables, grams), loader, sampler
+            )
             if stopped:
-                name = signal.Signals(stopped).name
                 print(
-                    f"{name}: saved step {int(state.step)}; the same command continues"
+                    f"{signal.Signals(stopped).name}: saved step {int(state.step)}; "
+                    "the same command continues"
                 )
                 return 128 + stopped
         model_path = workdir / models.FILE_NAME
@@ -152,7 +155,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
                 {"params": state.params, "batch_stats": state.batch_stats},
                 {
                     "steps": int(state.step),
-                    "style": style,
+                    "style": record["style"],
                     "vgg": record["vgg"],
                     "training": record["config"],
                 },
@@ -162,79 +165,101 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
     return 0
 
 
-def _run(
-    config,
-    workdir,
-    checkpoints,
-    loader,
-    train_step,
-    state,
-    frozen,
-    sampler,
-    record,
-    devices,
-) -> tuple[TrainState, int]:
-    """The loop and its effects: the last state, and the signal that ended it or 0."""
-    start = step = int(state.step)
-    batch_size = config.data.batch_size
-    replicated = parallel.replicate(state, devices)
-    frozen = parallel.replicate(frozen, devices)
-    log = reporting.MetricsLog(workdir, start, tensorboard=config.tensorboard)
-    pending: deque[tuple[int, dict]] = deque()
+@dataclasses.dataclass
+class _Run:
+    """The loop over updates, and its effects on the run folder."""
 
-    def check(leave: int) -> None:
-        """Waits for all but the last `leave` dispatches, and for finite losses."""
-        while len(pending) > leave:
-            at, metrics = pending.popleft()
-            _check_finite(at, jax.device_get(metrics), checkpoints, workdir)
+    config: ConfigDict
+    workdir: Path
+    devices: list[jax.Device]
+    checkpoints: Checkpoints
+    record: dict[str, Any]
 
-    def save() -> TrainState:
-        check(0)
-        host = parallel.unreplicate(replicated)
-        checkpoints.save(host, record | {"batches": int(host.step)})
-        return host
+    def loop(
+        self, train_step, state, frozen, loader, sampler
+    ) -> tuple[TrainState, int]:
+        """The last state, on the host, and the signal that ended the loop, or 0."""
+        config = self.config
+        start = step = int(state.step)
+        replicated = parallel.replicate(state, self.devices)
+        frozen = parallel.replicate(frozen, self.devices)
+        # Dispatches not yet known to be done and finite, with the step they end at.
+        pending: deque[tuple[int, dict]] = deque()
+        metrics: dict[str, float] = {}
 
-    stopped = 0
-    bar = tqdm(
-        total=config.num_steps, initial=start, unit="step", disable=None, smoothing=0.05
-    )
-    clock = reporting.Clock(loader, batch_size)
-    with contextlib.closing(log), bar, _signals() as caught:
-        batches = _grouped(loader, config.num_steps - start, config.steps_per_dispatch)
-        steps = training.fit(train_step, replicated, frozen, batches, len(devices))
-        for replicated, metrics in steps:
-            before, step = step, step + metrics["loss"].shape[1]
-            pending.append((step, metrics))
-            check(2)
-            bar.update(step - before)
-            if before == start:  # this dispatch compiled, which no rate should count
-                check(0)
-                clock.restart(step)
-            elif _passed(before, step, config.log_every_steps):
-                check(0)
-                line = {
-                    "step": step,
-                    **clock.measure(step),
-                    "loss": float(metrics["loss"][0, -1]),
-                    **{k: float(v[0, -1]) for k, v in metrics.items() if k != "loss"},
-                }
-                log.write(line)
-                images_left = (config.num_steps - step) * batch_size
-                reporting.show_progress(line, bar, images_left)
-            if _passed(before, step, config.sample_every_steps):
-                check(0)
-                sampler(step, parallel.unreplicate(replicated))
-                clock.restart(step)
-            if _passed(before, step, config.checkpoint_every_steps):
-                save()
-            if caught:
-                stopped = caught[0]
-                break
-        state = save()
-        checkpoints.wait()
-        if not stopped:
-            sampler(step, state)
-    return state, stopped
+        def wait(leave: int = 0) -> None:
+            """Waits for all but the last `leave` dispatches, and checks them."""
+            nonlocal metrics
+            while len(pending) > leave:
+                metrics = self._finite(*pending.popleft())
+
+        def save() -> TrainState:
+            wait()
+            host = parallel.unreplicate(replicated)
+            self.checkpoints.save(host, self.record)
+            return host
+
+        log = reporting.MetricsLog(self.workdir, start, tensorboard=config.tensorboard)
+        clock = reporting.Clock(loader, config.data.batch_size)
+        stopped = 0
+        bar = tqdm(total=config.num_steps, initial=start, unit="step", disable=None)
+        with contextlib.closing(log), bar, _signals() as caught:
+            batches = _grouped(
+                loader, start, config.num_steps, config.steps_per_dispatch
+            )
+            dispatches = training.fit(
+                train_step, replicated, frozen, batches, len(self.devices)
+            )
+            for replicated, on_device in dispatches:
+                before, step = step, step + on_device["loss"].shape[1]
+                pending.append((step, on_device))
+                wait(leave=2)
+                bar.update(step - before)
+                if before == start:
+                    wait()
+                    clock.restart(step)  # no rate counts the time to compile
+                if _passed(before, step, config.log_every_steps):
+                    wait()
+                    line = {"step": step, **clock.measure(step), **metrics}
+                    log.write(line)
+                    reporting.show_progress(line, bar, config.data.batch_size)
+                if _passed(before, step, config.sample_every_steps):
+                    wait()
+                    sampler(step, parallel.unreplicate(replicated))
+                    clock.restart(step)
+                if _passed(before, step, config.checkpoint_every_steps):
+                    save()
+                if caught:
+                    stopped = caught[0]
+                    break
+            state = save()
+            self.checkpoints.wait()
+            if not stopped:
+                sampler(step, state)
+        return state, stopped
+
+    def _finite(self, step: int, on_device) -> dict[str, float]:
+        """The metrics of the dispatch's last step; InputError if one is not finite."""
+        metrics = {k: v[0] for k, v in jax.device_get(on_device).items()}
+        # The loss first where it is shown; where it is to blame, the terms first.
+        for name in sorted(metrics, key=lambda name: name in ("loss", "grad_norm")):
+            bad = ~np.isfinite(metrics[name])
+            if bad.any():
+                self.checkpoints.wait()
+                latest = self.checkpoints.latest()
+                kept = (
+                    f"the last good checkpoint is step {latest}, kept in {self.workdir}"
+                    if latest is not None
+                    else "there is no checkpoint yet"
+                )
+                at = step - len(bad) + 1 + int(bad.argmax())
+                raise InputError(
+                    f"step {at}: {name} is {metrics[name][bad.argmax()]}; {kept}. "
+                    "Lower --config.optimizer.learning_rate or the style weights, in "
+                    "a new --workdir."
+                )
+        names = ["loss", *(name for name in metrics if name != "loss")]
+        return {name: float(metrics[name][-1]) for name in names}
 
 
 def read_style(config: ConfigDict) -> tuple[Path, Image]:
@@ -244,13 +269,17 @@ def read_style(config: ConfigDict) -> tuple[Path, Image]:
     config's `default_style_image` stands in, if it names one. Raises InputError if
     nothing is found or readable.
     """
-    if config.style_size < 16:
-        raise InputError(f"style_size={config.style_size}; use at least 16 px.")
     note = "another: --style PATH"
     for name in (config.style_image, config.default_style_image):
         for path in (Path(name), STYLES / name):
             if name and path.is_file():
                 pixels = images.read_image(path, size=config.style_size)
+                if min(pixels.shape[:2]) < MIN_STYLE_SIDE:
+                    h, w, _ = pixels.shape
+                    raise InputError(
+                        f"style image {path}: {w} x {h} px at style_size="
+                        f"{config.style_size}; its short side needs {MIN_STYLE_SIDE}."
+                    )
                 print(f"style image: {path} ({note})")
                 return path, pixels
         note = f"{name} is not in configs/styles; put it there or give --style PATH"
@@ -260,11 +289,17 @@ def read_style(config: ConfigDict) -> tuple[Path, Image]:
     )
 
 
-def _grouped(batches, num_steps: int, group: int) -> Iterator[np.ndarray]:
-    """`num_steps` batches [n h w 3] as [group n h w 3]; the last may be fewer."""
-    batches = itertools.islice(batches, num_steps)
-    while grouped := list(itertools.islice(batches, group)):
-        yield np.stack(grouped)
+def _grouped(batches, start: int, num_steps: int, group: int) -> Iterator[np.ndarray]:
+    """Batches [n h w 3] as [group n h w 3], from step `start` on.
+
+    Groups end at multiples of `group`, so that a continued run makes the same ones: one
+    step in a group and one alone are other programs, and may round differently.
+    """
+    step = start
+    while step < num_steps:
+        size = min(group - step % group, num_steps - step)
+        yield np.stack(list(itertools.islice(batches, size)))
+        step += size
 
 
 def _passed(before: int, step: int, every: int) -> bool:
@@ -290,70 +325,72 @@ def _signals():
             signal.signal(number, old)
 
 
-def _check_finite(step, metrics, checkpoints: Checkpoints, workdir: Path) -> None:
-    # The terms by name before what they make up.
-    for name in sorted(metrics, key=lambda name: name in ("loss", "grad_norm")):
-        values = metrics[name]
-        bad = ~np.isfinite(values[0])
-        if bad.any():
-            at = step - len(values[0]) + 1 + int(bad.argmax())
-            checkpoints.wait()
-            latest = checkpoints.latest()
-            kept = (
-                f"the last good checkpoint is step {latest}, kept in {workdir}"
-                if latest is not None
-                else "there is no checkpoint yet"
-            )
-            raise InputError(
-                f"step {at}: {name} is {values[0][bad.argmax()]}; {kept}. Lower "
-                "--config.optimizer.learning_rate or the style weights, in a new "
-                "--workdir."
-            )
-
-
-def _check_counts(config: ConfigDict) -> None:
+def _check_numbers(config: ConfigDict) -> None:
     if config.task not in models.NETS:
         raise InputError(f"task={config.task!r}; use one of {', '.join(models.NETS)}.")
+    flat = configs.flatten(config)
     for key, least in (
+        ("seed", 0),
         ("num_steps", 1),
+        ("style_size", MIN_STYLE_SIDE),
         ("steps_per_dispatch", 1),
         ("log_every_steps", 1),
         ("sample_every_steps", 0),
         ("checkpoint_every_steps", 1),
         ("keep_last", 1),
         ("keep_every_steps", 0),
+        ("data.batch_size", 1),
         ("data.image_size", 16),
         ("data.num_workers", 0),
     ):
-        value = configs.flatten(config)[key]
-        if value < least:
-            raise InputError(f"{key}={value}; use {least} or more.")
+        if not least <= flat[key] < 2**32:
+            raise InputError(f"{key}={flat[key]}; use {least} or more, below 2**32.")
+    # Checkpoints are made where dispatches end, and kept where checkpoints are made.
+    for key, of in (
+        ("checkpoint_every_steps", "steps_per_dispatch"),
+        ("keep_every_steps", "checkpoint_every_steps"),
+    ):
+        if flat[key] % flat[of]:
+            raise InputError(f"{key}={flat[key]}; use a multiple of {of}={flat[of]}.")
 
 
-def _make_workdir(workdir: Path) -> None:
+@contextlib.contextmanager
+def _held(workdir: Path) -> Iterator[None]:
+    """Makes the run folder, and keeps other processes from running in it."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        probe = workdir / ".writable"
-        probe.touch()
-        probe.unlink()
+        lock = open(workdir / ".lock", "w")
     except OSError as error:
         raise InputError(
             f"--workdir {workdir}: cannot be written ({error.strerror}); "
             "choose another folder."
         ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(
+                f"--workdir {workdir}: another bin/train is running in it; wait for "
+                "it, or choose another folder."
+            ) from error
+        yield
 
 
 def _check_same_run(old: dict, new: dict, workdir: Path) -> None:
     """InputError if continuing `old` with `new` would make a run that is neither."""
-    pairs = [
-        (f"config.{key}", old["config"].get(key), value)
-        for key, value in json.loads(json.dumps(new["config"])).items()
-        if key not in _FREE_KEYS and not key.startswith("quick.")
-    ]
-    pairs += [(key, old[key], new[key]) for key in ("style", "vgg")]
-    for key, was, now in pairs:
-        if was != now:
+    was, now = (
+        {
+            **{f"config.{key}": value for key, value in record["config"].items()},
+            **{key: value for key, value in record.items() if key != "config"},
+        }
+        for record in (old, json.loads(json.dumps(new)))
+    )
+    for key, value in now.items():
+        name = key.removeprefix("config.")
+        if name in _FREE_KEYS or name.startswith("quick."):
+            continue
+        if key in was and was[key] != value:
             raise InputError(
-                f"{workdir} holds a run with {key}={was}, now it is {now}; use the "
-                "same settings to continue it, or another --workdir."
+                f"{workdir} holds a run with {key}={was[key]}, now it is {value}; use "
+                "the same settings to continue it, or another --workdir."
             )

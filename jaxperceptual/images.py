@@ -171,22 +171,6 @@ def write_image(
         ) from error
 
 
-def center_crop(image: Image, size: int) -> Float32[np.ndarray, "{size} {size} 3"]:
-    """The central `size` x `size` pixels.
-
-    Raises:
-      InputError: The image is smaller than that.
-    """
-    height, width, _ = image.shape
-    if not 1 <= size <= min(height, width):
-        raise InputError(
-            f"Cannot crop {size} x {size} px from an image of {width} x {height} px; "
-            "ask for less or use a larger image."
-        )
-    top, left = (height - size) // 2, (width - size) // 2
-    return image[top : top + size, left : left + size]
-
-
 def grid(
     images: Sequence[Float32[np.ndarray, "_ _ 3"]], columns: int, *, gap: int = 4
 ) -> Float32[np.ndarray, "_ _ 3"]:

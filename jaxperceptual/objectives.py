@@ -27,6 +27,11 @@ def vgg_features(preprocessing) -> FeaturesFn:
     return features
 
 
+def layers_of(*weights: Mapping[str, float]) -> tuple[str, ...]:
+    """The layers that an objective with these weights reads, each once."""
+    return tuple(dict.fromkeys(k for named in weights for k, w in named.items() if w))
+
+
 def style_targets(
     features_fn: FeaturesFn, variables: Params, image: np.ndarray, layers
 ) -> Grams:
@@ -66,7 +71,7 @@ def perceptual_objective(
         vgg.check_layers([*content, *style])
     elif not (tv_weight or pixel_weight):
         raise InputError("every weight of the objective is 0; give at least one term.")
-    layers = tuple(dict.fromkeys([*content, *style]))
+    layers = layers_of(content, style)
 
     def objective(frozen: Frozen, outputs: Images, targets: Images):
         terms: Metrics = {}

@@ -62,7 +62,9 @@ def upsample_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     if _cpu_forms():
         return cpu.upsample_conv(x, kernel)
     x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
-    return _conv(reflection_pad(x, ((1, 1), (1, 1))), kernel)
+    # Reflecting by 1 repeats the edge, since the first two rows are now equal; unlike
+    # `reflection_pad` its gradient is no scatter.
+    return _conv(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge"), kernel)
 
 
 def frozen_conv(x: jax.Array, kernel: jax.Array, transforms=None) -> jax.Array:

@@ -1,20 +1,23 @@
 """The one device axis: batches split over all local devices."""
 
+import math
+
 import jax
 import numpy as np
-
-from jaxperceptual.errors import InputError
 
 DEVICES = "devices"
 
 
-def check_divides(batch_size: int, num_devices: int) -> None:
-    """InputError unless every device gets as many images as the others."""
-    if batch_size < 1 or batch_size % num_devices:
-        raise InputError(
-            f"data.batch_size={batch_size} does not divide over {num_devices} "
-            f"devices; use a multiple of {num_devices}."
+def devices_for(batch_size: int) -> list[jax.Device]:
+    """As many local devices as the batch divides over; says so if some stay idle."""
+    devices = jax.local_devices()
+    count = math.gcd(batch_size, len(devices))
+    if count < len(devices):
+        print(
+            f"using {count} of {len(devices)} devices: data.batch_size={batch_size} "
+            "divides over no more"
         )
+    return devices[:count]
 
 
 def replicate(tree, devices):

@@ -62,7 +62,7 @@ class MetricsLog:
         self._file.write(json.dumps(line) + "\n")
         if self._writer:
             for name, value in line.items():
-                if name != "step":
+                if name != "step" and value is not None:
                     self._writer.add_scalar(name, value, line["step"])
 
     def close(self) -> None:
@@ -86,8 +86,10 @@ class Clock:
         self._since = time.monotonic()
         self._waited = self._loader.wait_seconds
 
-    def measure(self, step: int) -> dict[str, float]:
-        """Both figures since the last restart or measurement."""
+    def measure(self, step: int) -> dict[str, float | None]:
+        """Both figures since the last restart or measurement; None if that was now."""
+        if step == self._step:
+            return {"images_per_second": None, "input_wait": None}
         images = (step - self._step) * self._batch_size
         seconds = time.monotonic() - self._since
         waited = self._loader.wait_seconds - self._waited
@@ -110,19 +112,18 @@ def sample_photos(folder: str) -> np.ndarray:
     return np.stack([np.float32(ImageOps.fit(p, square)) for p in pictures])
 
 
-def show_progress(line: dict[str, Any], bar: tqdm, images_left: int) -> None:
+def show_progress(line: dict[str, Any], bar: tqdm, batch_size: int) -> None:
     """One progress line: on a terminal beside the bar, else printed."""
     terms = "  ".join(
         f"{name} {value:.3g}"
         for name, value in line.items()
         if name not in ("step", "images_per_second", "input_wait")
     )
-    seconds_left = images_left / line["images_per_second"]
-    text = (
-        f"step {line['step']}/{bar.total}  {line['images_per_second']:.2f} images/s  "
-        f"{tqdm.format_interval(seconds_left)} left  {terms}  "
-        f"input wait {line['input_wait']:.1%}"
-    )
+    text = f"step {line['step']}/{bar.total}  {terms}"
+    if rate := line["images_per_second"]:
+        left = tqdm.format_interval((bar.total - line["step"]) * batch_size / rate)
+        text += f"  {rate:.2f} images/s  {left} left"
+        text += f"  input wait {line['input_wait']:.1%}"
     if bar.disable:
         print(text, flush=True)
     else:

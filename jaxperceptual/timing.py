@@ -20,12 +20,17 @@ import jax
 import numpy as np
 
 # What must agree, by kind (a key of `TOLERANCES`), then by name.
-Numbers = Mapping[str, Mapping[str, np.ndarray]]
+Numbers = Mapping[str, Mapping[str, np.ndarray | np.floating]]
 
 # Relative errors up to which two variants count as doing the same. The gradients of two
 # right float32 formulations differ by 5e-3 at times: a ReLU or a maximum decides
 # otherwise where its inputs nearly tie. Adam makes full steps of such differences.
 TOLERANCES = {"output": 1e-3, "terms": 1e-3, "gradient": 2e-2, "next terms": 1e-2}
+
+# OpenMP's threads keep spinning for some 10 ms after their work is done, on cores that
+# the next variant wants.
+_PAUSE = 0.05  # s
+_VARIABLES = ("XLA_FLAGS", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")  # that change times
 
 
 class Unavailable(Exception):
@@ -68,14 +73,15 @@ def measure(work: Work, repeats: int) -> dict[str, Any]:
         first = variant.numbers(result)
         second = variant.numbers(variant.call())  # after an update, where there is one
         numbers[variant.name] = first | {f"next {k}": v for k, v in second.items()}
-    for name in numbers.keys() - {ours}:
-        found[name]["errors"] = relative_errors(numbers[ours], numbers[name])
-    disagreement = [
-        f"{kind} of {name} and {ours} differ by {error:.1e}, allowed {limit:.0e}"
-        for name in numbers.keys() - {ours}
-        for kind, limit in TOLERANCES.items()
-        if not (error := found[name]["errors"].get(kind, 0)) <= limit  # or NaN
-    ]
+    disagreement = []
+    for name in [name for name in numbers if name != ours]:
+        errors = relative_errors(numbers[ours], numbers[name])
+        found[name]["errors"] = errors
+        disagreement += [
+            f"{kind} of {name} and {ours} differ by {error:.1e}, allowed {limit:.0e}"
+            for kind, error in errors.items()
+            if not error <= (limit := TOLERANCES[kind])  # or NaN
+        ]
     row = work.facts | {"variants": found, "disagreement": "; ".join(disagreement)}
     if disagreement:
         return row
@@ -84,6 +90,7 @@ def measure(work: Work, repeats: int) -> dict[str, Any]:
     for _ in range(repeats):
         for variant in work.variants:
             if "first_call_s" in found[variant.name]:
+                time.sleep(_PAUSE)
                 start = time.perf_counter()
                 variant.call()
                 elapsed = 1000 * (time.perf_counter() - start)
@@ -127,13 +134,16 @@ def header(command: str) -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 1),  # of the minute before
         "python": platform.python_version(),
         "versions": {p: v for p in packages if (v := _version(p))},
-        "xla_flags": os.environ.get("XLA_FLAGS", "").strip(),
+        "environment": {
+            name: os.environ[name].strip() for name in _VARIABLES if name in os.environ
+        },
     }
 
 
 def head_markdown(header: Mapping[str, Any]) -> str:
     """The header, and the head of the table whose rows `row_markdown` makes."""
     versions = ", ".join(f"{k} {v}" for k, v in header["versions"].items())
+    environment = ", ".join(f"`{k}={v}`" for k, v in header["environment"].items())
     return "\n".join(
         [
             f"`{header['command']}`",
@@ -141,7 +151,7 @@ def head_markdown(header: Mapping[str, Any]) -> str:
             f"{header['device']}, {header['cores']} cores, load {header['load']} at "
             f"the start; Python {header['python']}, {versions}; commit "
             f"{header['commit']}; {header['date']}.",
-            f"`XLA_FLAGS={header['xla_flags']}` for the whole process.",
+            f"For the whole process: {environment or 'no variable set'}.",
             "",
             "| work | network | variant | median ms | min-max | first call s "
             "| relative error | best reference / ours |",

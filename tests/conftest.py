@@ -3,7 +3,8 @@
 import os
 import tempfile
 
-# Before JAX starts; on a machine with an accelerator the flag concerns the CPU alone.
+# Before JAX starts. The tolerances are float32's, not those of an accelerator's TF32.
+os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 )
@@ -20,21 +21,11 @@ import jax
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SHARED_DATA = ROOT.parent / "shared" / "data"  # real photos, not part of the project
 
 
 @pytest.fixture
 def key():
     return jax.random.key(0)
-
-
-@pytest.fixture(scope="session")
-def photos():
-    """A folder of real photos, where the development data is at hand."""
-    folder = SHARED_DATA / "coco_val"
-    if not folder.is_dir():
-        pytest.skip("needs the development photos")
-    return folder
 
 
 def load_script(name):

@@ -60,7 +60,7 @@ def test_missing_and_broken_files(tmp_path):
     with pytest.raises(InputError, match="configs/ has .*style_muse.py"):
         configs.load_config("nope.py")
     (tmp_path / "empty.py").write_text("")
-    with pytest.raises(InputError, match="no get_config"):
+    with pytest.raises(InputError, match="KeyError: 'get_config'"):
         configs.load_config(str(tmp_path / "empty.py"))
     (tmp_path / "broken.py").write_text("def (")
     with pytest.raises(InputError, match="broken.py"):

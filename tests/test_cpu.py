@@ -108,6 +108,11 @@ def test_max_pool_shares_nothing_behind_a_relu():
 
 def test_flag_is_set_only_where_known_and_never_overrides(monkeypatch):
     monkeypatch.setattr(cpu.metadata, "version", lambda _: "0.10.2")
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda,cpu")
+    monkeypatch.setenv("XLA_FLAGS", "")
+    cpu.configure_xla()
+    assert cpu.os.environ["XLA_FLAGS"] == ""
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     monkeypatch.setenv("XLA_FLAGS", "--xla_foo=1")
     cpu.configure_xla()
     assert cpu.os.environ["XLA_FLAGS"].split() == [

@@ -1,5 +1,4 @@
 import io
-import json
 import os
 import shutil
 import signal
@@ -203,25 +202,24 @@ def test_numbers_out_of_range(options):
 # ---- the cache -------------------------------------------------------------------
 
 
-def test_cache_gives_the_same_batches_and_is_made_once(
-    photos, tmp_path, capfd, monkeypatch
-):
+def test_cache_gives_the_same_batches_and_is_made_once(photos, tmp_path, monkeypatch):
     cache = tmp_path / "cache"
     expected, skipped = take(9, photos, flip=True)
     made = take(9, photos, flip=True, cache=cache)
-    assert sorted(os.listdir(cache)) == ["images.json", "images.npy"]
+    assert sorted(path.suffix for path in cache.iterdir()) == [".json", ".npy"]
     with monkeypatch.context() as patch:
         patch.setattr(Photos, "pixels", None)  # nothing is decoded again
         reused = take(9, photos, flip=True, cache=cache)
     for batches, skipped_here in (made, reused):
         np.testing.assert_array_equal(batches, expected)
         assert skipped_here == skipped
-    assert "making it anew" not in capfd.readouterr().err
-    np.testing.assert_array_equal(
-        take(2, photos, cache=cache, image_size=8)[0],
-        take(2, photos, image_size=8)[0],
-    )
-    assert "making it anew" in capfd.readouterr().err
+    # Another size in the same folder is another cache, and leaves this one alone.
+    options = dict(seed=3, batch_size=4, image_size=16, flip=True, cache=cache)
+    with Loader(photos, **options, on_skip=lambda *_: None) as loader:
+        first = next(loader)
+        take(2, photos, cache=cache, image_size=8)
+        np.testing.assert_array_equal([first, next(loader)], expected[:2])
+    assert len(list(cache.iterdir())) == 4
 
 
 def test_cache_follows_changed_files(tmp_path):
@@ -231,9 +229,10 @@ def test_cache_follows_changed_files(tmp_path):
     pil.new("L", (16, 16), 99).save(tmp_path / "0.png")
     os.utime(tmp_path / "0.png", ns=(0, 0))
     assert take(1, tmp_path / "0.png", **options)[0].max() == 99
-    (tmp_path / "cache" / "images.json").write_text("{")
-    assert take(1, tmp_path / "0.png", **options)[0].max() == 99
-    assert json.loads((tmp_path / "cache" / "images.json").read_text())["key"]
+    for notes in (tmp_path / "cache").glob("*.json"):
+        notes.write_text("{")
+    with pytest.raises(InputError, match="cannot be read; delete it"):
+        take(1, tmp_path / "0.png", **options)
 
 
 def test_cache_refuses_what_it_cannot_hold(photos, tmp_path, monkeypatch):

@@ -135,11 +135,7 @@ def test_at_least_never_undercuts():
     assert images.load_rgb(file.getvalue(), at_least=200).size == (1000, 225)
 
 
-def test_center_crop_and_grid():
-    image = ramp(5, 8)
-    np.testing.assert_array_equal(images.center_crop(image, 3), image[1:4, 2:5])
-    with pytest.raises(InputError, match="6 x 6 px from an image of 8 x 5"):
-        images.center_crop(image, 6)
+def test_grid():
     black = np.zeros((2, 2, 3), np.float32)
     sheet = images.grid([black, black, black[:, :1]], 2, gap=1)
     assert (sheet[..., 0] / 255).tolist() == [

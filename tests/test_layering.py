@@ -8,12 +8,12 @@ PACKAGE = Path(__file__).parents[1] / "jaxperceptual"
 ROWS = [
     {"errors", "files", "types", "cpu"},
     {"cli", "configs", "images", "inert_pickle", "ops", "parallel"}
-    | {"vgg_names", "workers"},
+    | {"timing", "vgg_names", "workers"},
     {"layers", "losses", "sources", "weight_files"},
     {"nets", "photos", "vgg_weights"},
     {"cache", "checkpoints", "models", "vgg"},
-    {"data", "inference", "objectives", "training"},
-    {"reporting", "stylizing"},
+    {"data", "inference", "objectives", "torch_reference", "training"},
+    {"benchmark", "reporting", "stylizing"},
     {"experiment"},
 ]
 

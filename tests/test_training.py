@@ -7,8 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxperceptual import layers, losses, nets, parallel, training
-from jaxperceptual.errors import InputError
+from jaxperceptual import layers, losses, nets, ops, parallel, training
 from jaxperceptual.types import Frozen
 
 REORDERED_SUM = dict(rtol=2e-4, atol=2e-6)  # float32 sums in another order
@@ -57,9 +56,15 @@ def random_images(*shape):
     return np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
 
 
+@pytest.mark.parametrize("forms", ["plain", "cpu"])
 @pytest.mark.parametrize("norm", ["batch", "instance"])
-def test_four_devices_make_the_step_of_one(norm):
-    assert jax.local_device_count() >= 4
+def test_four_devices_make_the_step_of_one(norm, forms):
+    assert jax.local_device_count() == 4
+    with ops.forms(forms):
+        check_four_devices(norm)
+
+
+def check_four_devices(norm):
     net = TinyNet(norm)
     # SGD: Adam turns rounding in a near-zero gradient into a full step.
     tx = optax.sgd(0.1)
@@ -124,6 +129,7 @@ def test_warmup_is_linear_from_the_first_step():
     np.testing.assert_allclose(moves, [0.2, 0.4, 0.6, 0.8, 0.8, 0.8], rtol=1e-4)
 
 
-def test_batch_must_divide_over_the_devices():
-    with pytest.raises(InputError, match="batch_size=6 does not divide over 4"):
-        parallel.check_divides(6, 4)
+@pytest.mark.parametrize("batch_size, count", [(8, 4), (6, 2), (3, 1)])
+def test_uses_as_many_devices_as_the_batch_divides_over(batch_size, count, capsys):
+    assert len(parallel.devices_for(batch_size)) == count
+    assert (f"using {count} of 4" in capsys.readouterr().out) == (count < 4)

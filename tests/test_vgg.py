@@ -37,40 +37,21 @@ def photo(size):
     return np.float32(picture)[None]
 
 
-def torch_features(torch, pixels):
-    """All 13 ReLU layers, NCHW, in PyTorch."""
-    F = torch.nn.functional
-    mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
-    std = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
-    x = (pixels / 255 - mean) / std
-    found = {}
-    for name in vgg.LAYERS:
-        if name.startswith("pool"):
-            x = F.max_pool2d(x, 2)
-            continue
-        layer = weights().params[name.replace("relu", "conv")]
-        kernel = torch.from_numpy(layer["kernel"].transpose(3, 2, 0, 1).copy())
-        x = F.relu(F.conv2d(x, kernel, torch.tensor(layer["bias"]), padding=1))
-        found[name] = x
-    return found
-
-
 @needs_weights
 @pytest.mark.parametrize("forms", ["plain", "cpu"])
 def test_features_equal_pytorch(forms):
-    torch = pytest.importorskip("torch")
+    pytest.importorskip("torch")
+    from jaxperceptual import torch_reference as reference
+
     images = photo(96)
-    with torch.no_grad():
-        expected = torch_features(
-            torch, torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
-        )
+    expected = reference.VGG16(weights(), RELUS)(reference.nchw(images), RELUS)
     with ops.forms(forms):
         variables = vgg.frozen(weights().params, RELUS)
         features = objectives.vgg_features(weights().preprocessing)
         found = jax.jit(lambda v, x: features(v, x, RELUS))(variables, images)
     assert set(found) == set(RELUS)
     for name in RELUS:
-        theirs = expected[name].numpy().transpose(0, 2, 3, 1)
+        theirs = reference.nhwc(expected[name])
         error = np.linalg.norm(found[name] - theirs) / np.linalg.norm(theirs)
         assert error < 1e-4, f"{name}: {error}"
 
@@ -78,34 +59,21 @@ def test_features_equal_pytorch(forms):
 @needs_weights
 @pytest.mark.parametrize("forms", ["plain", "cpu"])
 def test_objective_and_its_pixel_gradient_equal_pytorch(forms):
-    torch = pytest.importorskip("torch")
+    pytest.importorskip("torch")
+    from jaxperceptual import torch_reference as reference
+
     content = photo(64)
     style = photo(80)[:, ::-1].copy()
     rng = np.random.default_rng(0)
     pixels = np.clip(content + rng.normal(0, 20, content.shape), 0, 255).astype("f")
 
-    def torch_gram(x):
-        n, c, h, w = x.shape
-        x = x.reshape(n, c, h * w)
-        return x @ x.transpose(1, 2) / (c * h * w)
-
-    def nchw(x):
-        return torch.from_numpy(x.transpose(0, 3, 1, 2).copy())
-
-    x = nchw(pixels).requires_grad_()
-    outputs = torch_features(torch, x)
-    contents = torch_features(torch, nchw(content))
-    styles = torch_features(torch, nchw(style))
-    loss = sum(
-        w * (outputs[k] - contents[k]).square().mean() for k, w in CONTENT.items()
+    twin = reference.Objective(
+        weights(), style[0], content=CONTENT, style=STYLE, tv_weight=TV
     )
-    for k, w in STYLE.items():
-        difference = torch_gram(outputs[k]) - torch_gram(styles[k])
-        loss = loss + w * difference.square().sum()
-    loss = loss + TV * (x[:, :, 1:] - x[:, :, :-1]).square().sum()
-    loss = loss + TV * (x[..., 1:] - x[..., :-1]).square().sum()
+    x = reference.nchw(pixels).requires_grad_()
+    loss, their_terms = twin(x, reference.nchw(content))
     loss.backward()
-    expected = x.grad.numpy().transpose(0, 2, 3, 1)
+    expected = reference.nhwc(x.grad)
 
     with ops.forms(forms):
         variables = vgg.frozen(weights().params, STYLE)
@@ -122,6 +90,8 @@ def test_objective_and_its_pixel_gradient_equal_pytorch(forms):
     np.testing.assert_allclose(found, loss.item(), rtol=1e-4)
     np.testing.assert_allclose(sum(terms.values()), found, rtol=1e-6)
     assert set(terms) == {"content/relu2_2", "tv", *(f"style/{k}" for k in STYLE)}
+    for name, term in their_terms.items():
+        np.testing.assert_allclose(terms[name], term.item(), rtol=1e-4)
     error = np.linalg.norm(gradient - expected) / np.linalg.norm(expected)
     assert error < 1e-3, error
 
