@@ -137,9 +137,18 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
             sampler = reporting.Sampler(
                 net, reporting.sample_photos(config.sample_photos), workdir / "samples"
             )
-            state, stopped = run.loop(
-                train_step, state, Frozen(variables, grams), loader, sampler
-            )
+            try:
+                state, stopped = run.loop(
+                    train_step, state, Frozen(variables, grams), loader, sampler
+                )
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error):
+                    raise
+                raise InputError(
+                    f"a step of {config.data.batch_size} x {config.data.image_size} px "
+                    f"does not fit into the memory of {devices[0].device_kind}; use a "
+                    "smaller --data.batch_size or --data.image_size."
+                ) from error
             if stopped:
                 print(
                     f"{signal.Signals(stopped).name}: saved step {int(state.step)}; "
@@ -234,7 +243,7 @@ class _Run:
                     break
             state = save()
             self.checkpoints.wait()
-            if not stopped:
+            if not stopped and not _passed(step - 1, step, config.sample_every_steps):
                 sampler(step, state)
         return state, stopped
 

@@ -1,5 +1,6 @@
 """Where photos come from: files, tar archives, TFDS, or inside scikit-image."""
 
+import abc
 import functools
 import hashlib
 import importlib.util
@@ -24,23 +25,23 @@ EMBEDDED_PHOTOS = (
 )
 
 
-class Source:
+class Source(abc.ABC):
     """Encoded images by index; pickled, it carries names and offsets, no open file."""
 
-    def __len__(self) -> int:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def __len__(self) -> int: ...
 
+    @abc.abstractmethod
     def name(self, i: int) -> str:
         """What a message calls image `i`."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def load(self, i: int, at_least: int) -> pil.Image:
         """Image `i` as RGB; see `images.load_rgb`, also for the InputError."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def fingerprint(self) -> str:
         """Changes when a file comes, goes, or is written."""
-        raise NotImplementedError
 
 
 def open_source(name: str, *, data_dir: str | Path | None = None) -> Source:

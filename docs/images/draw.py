@@ -1,4 +1,4 @@
-"""Draws cubist.jpg: the photos that scikit-image ships, and the shipped model's outputs.
+"""Draws cubist.jpg: scikit-image's photos, and what the shipped model makes of them.
 
 python docs/images/draw.py
 """
