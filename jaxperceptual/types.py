@@ -15,8 +15,7 @@ Image = Float32[np.ndarray, "h w 3"]
 Bytes = UInt8[np.ndarray, "h w 3"]
 Images = Float[Array | np.ndarray, "n h w 3"]
 
-Features = Mapping[str, Float[Array, "n h w c"]]  # by layer name, "relu2_2"
-Grams = Mapping[str, Float[Array, "n c c"]]
+Grams = Mapping[str, Float[Array, "n c c"]]  # by layer name, "relu2_2"
 Metrics = dict[str, Float[Array, ""]]
 Params = Mapping[str, Any]  # nested dicts of arrays, as Linen keeps them
 
