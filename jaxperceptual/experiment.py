@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import fcntl
-import hashlib
 import itertools
 import json
 import os
@@ -23,21 +22,15 @@ from jaxperceptual import (
     configs,
     data,
     files,
-    images,
+    goals,
     models,
-    objectives,
     parallel,
     reporting,
     training,
-    vgg,
-    vgg_weights,
 )
 from jaxperceptual.checkpoints import Checkpoints
 from jaxperceptual.errors import InputError
-from jaxperceptual.types import Frozen, Image, TrainState
-
-STYLES = configs.FOLDER / "styles"
-MIN_STYLE_SIDE = 16  # px: relu4_3 sees an eighth of it, relu5_3 a sixteenth
+from jaxperceptual.types import TrainState
 
 # What a continued run may change: none of it touches the sequence of updates.
 _FREE_KEYS = (
@@ -66,28 +59,16 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
     workdir = Path(workdir)
     _check_numbers(config)
     devices = parallel.devices_for(config.data.batch_size)
-    style_path, style_image = read_style(config)
-    weights = vgg_weights.load(config.vgg)
+    goal = goals.load_goal(config)
     net = models.NETS[config.task](**config.net, axis_name=parallel.DEVICES)
     tx = training.make_optimizer(**config.optimizer)
-    features_fn = objectives.vgg_features(weights.preprocessing)
-    goal = config.objective.to_dict()
-    objective = objectives.perceptual_objective(features_fn, **goal)
-    layers = objectives.layers_of(goal["content"], goal["style"])
-    variables = vgg.frozen(weights.params, layers) if layers else {}
-    grams = objectives.style_targets(
-        features_fn, variables, style_image, objectives.layers_of(goal["style"])
-    )
     state = training.init_state(
         jax.random.key(config.seed), net, tx, config.data.image_size
     )
     record = {
         "config": configs.flatten(config),
-        "style": {
-            "name": style_path.name,
-            "sha256": hashlib.sha256(style_path.read_bytes()).hexdigest(),
-        },
-        "vgg": {"name": config.vgg, "fingerprint": weights.fingerprint},
+        "style": goal.record["style"],
+        "vgg": goal.record["vgg"],
         "devices": len(devices),
     }
     with contextlib.ExitStack() as stack:
@@ -133,13 +114,15 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
                 workdir / "config.json", json.dumps(record, indent=2) + "\n"
             )
             run = _Run(config, workdir, devices, checkpoints, record)
-            train_step = training.make_train_step(net, objective, tx, devices=devices)
+            train_step = training.make_train_step(
+                net, goal.objective, tx, devices=devices
+            )
             sampler = reporting.Sampler(
                 net, reporting.sample_photos(config.sample_photos), workdir / "samples"
             )
             try:
                 state, stopped = run.loop(
-                    train_step, state, Frozen(variables, grams), loader, sampler
+                    train_step, state, goal.frozen, loader, sampler
                 )
             except jax.errors.JaxRuntimeError as error:
                 if "RESOURCE_EXHAUSTED" not in str(error):
@@ -271,33 +254,6 @@ class _Run:
         return {name: float(metrics[name][-1]) for name in names}
 
 
-def read_style(config: ConfigDict) -> tuple[Path, Image]:
-    """The style image's path and pixels, and one printed line that says which it is.
-
-    `style_image` is a path or a name in configs/styles; where there is neither, the
-    config's `default_style_image` stands in, if it names one. Raises InputError if
-    nothing is found or readable.
-    """
-    note = "another: --style PATH"
-    for name in (config.style_image, config.default_style_image):
-        for path in (Path(name), STYLES / name):
-            if name and path.is_file():
-                pixels = images.read_image(path, size=config.style_size)
-                if min(pixels.shape[:2]) < MIN_STYLE_SIDE:
-                    h, w, _ = pixels.shape
-                    raise InputError(
-                        f"style image {path}: {w} x {h} px at style_size="
-                        f"{config.style_size}; its short side needs {MIN_STYLE_SIDE}."
-                    )
-                print(f"style image: {path} ({note})")
-                return path, pixels
-        note = f"{name} is not in configs/styles; put it there or give --style PATH"
-    raise InputError(
-        f"style image {config.style_image}: no such file, here or in configs/styles; "
-        "give one with --style PATH."
-    )
-
-
 def _grouped(batches, start: int, num_steps: int, group: int) -> Iterator[np.ndarray]:
     """Batches [n h w 3] as [group n h w 3], from step `start` on.
 
@@ -341,7 +297,7 @@ def _check_numbers(config: ConfigDict) -> None:
     for key, least in (
         ("seed", 0),
         ("num_steps", 1),
-        ("style_size", MIN_STYLE_SIDE),
+        ("style_size", goals.MIN_STYLE_SIDE),
         ("steps_per_dispatch", 1),
         ("log_every_steps", 1),
         ("sample_every_steps", 0),

@@ -11,10 +11,18 @@ import numpy as np
 
 from jaxperceptual import losses, vgg
 from jaxperceptual.errors import InputError
-from jaxperceptual.types import Frozen, Grams, Images, Metrics, Objective, Params
+from jaxperceptual.types import (
+    Features,
+    Frozen,
+    Grams,
+    Images,
+    Metrics,
+    Objective,
+    Params,
+)
 
 # (variables of VGG16, images in [0, 255], layer names) -> activations by name
-FeaturesFn = Callable[[Params, Images, tuple[str, ...]], dict[str, jax.Array]]
+FeaturesFn = Callable[[Params, Images, tuple[str, ...]], Features]
 
 
 def vgg_features(preprocessing) -> FeaturesFn:
@@ -44,6 +52,16 @@ def style_targets(
         return {name: losses.gram_matrix(features[name]) for name in layers}
 
     return grams(variables, image[None])
+
+
+def content_targets(
+    features_fn: FeaturesFn, variables: Params, images: Images, layers
+) -> Features:
+    """Activations of images whose content is kept over many steps; for `Frozen`."""
+    layers = tuple(layers)
+    return jax.jit(lambda variables, x: features_fn(variables, x, layers))(
+        variables, images
+    )
 
 
 def perceptual_objective(
@@ -76,8 +94,11 @@ def perceptual_objective(
     def objective(frozen: Frozen, outputs: Images, targets: Images):
         terms: Metrics = {}
         found = features_fn(frozen.vgg, outputs, layers)
-        # Its own, shallower pass: no gradient, and no layer below the content's.
-        wanted = features_fn(frozen.vgg, jax.lax.stop_gradient(targets), tuple(content))
+        wanted = frozen.content
+        if wanted is None:
+            # Its own, shallower pass: no gradient, and no layer below the content's.
+            targets = jax.lax.stop_gradient(targets)
+            wanted = features_fn(frozen.vgg, targets, tuple(content))
         for name, weight in content.items():
             loss = losses.feature_loss(found[name], wanted[name])
             terms[f"content/{name}"] = weight * loss

@@ -15,6 +15,7 @@ Image = Float32[np.ndarray, "h w 3"]
 Bytes = UInt8[np.ndarray, "h w 3"]
 Images = Float[Array | np.ndarray, "n h w 3"]
 
+Features = Mapping[str, jax.Array]  # activations [n h w c] by layer name
 Grams = Mapping[str, Float[Array, "n c c"]]  # by layer name, "relu2_2"
 Metrics = dict[str, Float[Array, ""]]
 Params = Mapping[str, Any]  # nested dicts of arrays, as Linen keeps them
@@ -25,6 +26,9 @@ class Frozen(NamedTuple):
 
     vgg: Params  # variables of `vgg.VGG16`
     style: Grams  # style targets, one image
+    # Activations to be kept, by layer, where they are the same at every step; without
+    # them they are computed anew from each step's targets.
+    content: Features | None = None
 
 
 class TrainState(NamedTuple):

@@ -35,3 +35,21 @@ def load_script(name):
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
     return module
+
+
+def pixel_problem(size, config="style_muse.py", num_images=2):
+    """`(objective, features_fn, content_layers, frozen, targets)` on real weights."""
+    import numpy as np
+
+    from jaxperceptual import configs, goals
+
+    config = configs.load_config(config)
+    config.style_image = "cubist.png"
+    config.style_size = 64
+    goal = goals.load_goal(config)
+    rng = np.random.default_rng(0)
+    coarse = rng.uniform(0, 255, (num_images, 4, 4, 3)).astype(np.float32)
+    targets = np.asarray(
+        jax.image.resize(coarse, (num_images, size, size, 3), "cubic").clip(0, 255)
+    )
+    return *goal[:4], targets

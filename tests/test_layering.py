@@ -13,8 +13,9 @@ ROWS = [
     {"nets", "photos", "vgg_weights"},
     {"cache", "checkpoints", "models", "vgg"},
     {"data", "inference", "objectives", "torch_reference", "training"},
-    {"benchmark", "reporting", "stylizing"},
-    {"experiment"},
+    {"gatys", "goals", "reporting", "stylizing"},
+    {"baseline", "benchmark", "experiment", "reconstruction"},
+    {"figures"},
 ]
 
 
