@@ -1,11 +1,10 @@
-"""What `bin/benchmark` measures: the training step and inference, ours and PyTorch's.
+"""What `bin/benchmark` measures and writes: table 1 of the paper, or pieces of work.
 
-All variants of a piece of work start from the same weights and see the same pixels. A
-reference gets its inputs in the memory layout that suits it, before the clock starts.
+Pieces of work are the training step, inference and the baseline's iteration, ours and
+PyTorch's (`works`); how they are timed: `timing`, `table1`.
 """
 
 import dataclasses
-import functools
 import itertools
 import json
 import os
@@ -13,69 +12,59 @@ import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
-import numpy as np
-import optax
-from flax import traverse_util
 from ml_collections import ConfigDict
 
-from jaxperceptual import (
-    configs,
-    files,
-    inference,
-    models,
-    nets,
-    objectives,
-    ops,
-    parallel,
-    timing,
-    training,
-    vgg,
-    vgg_weights,
-)
+from jaxperceptual import configs, files, goals, nets, runs, table1, timing, works
 from jaxperceptual.errors import InputError
-from jaxperceptual.timing import Variant, Work
-from jaxperceptual.types import Frozen, Params, TrainState
+from jaxperceptual.timing import Work
 
-# By the name of --reference: a variant's name, and how it is made.
-REFERENCES = {
-    "torch": {
-        "torch": dict(channels_last=False, compiled=False),
-        "torch, channels last": dict(channels_last=True, compiled=False),
-        "torch.compile": dict(channels_last=True, compiled=True),
-    }
-}
+_DAY = 86_400  # s
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What to measure."""
+    """What to measure: table 1 if none of the first three."""
 
     train: bool = False
     inference: bool = False
+    gatys: bool = False
     reference: str | None = None
-    sizes: tuple[int, ...] = (256, 512, 1024)  # px, of inference
-    norms: tuple[str, ...] = ("batch", "instance")
-    upsamplings: tuple[str, ...] = ("transposed", "resize")
+    sizes: tuple[int, ...] = (256, 512, 1024)  # px, of all but training
+    norms: tuple[str, ...] = ("batch", "instance")  # table 1 has the config's
+    upsamplings: tuple[str, ...] = ("transposed", "resize")  # likewise
     batch_size: int = 4  # of training
     train_size: int = 256  # px
     repeats: int = 5
+    budget: float = 60.0  # s a size, for the iterations of table 1
+    full: bool = False  # all iterations of table 1, whatever they take
     forms: bool = False  # also ours without the forms of `cpu`
     compiled: bool = True  # also what a reference's compiler makes
-    config: str = "style_muse.py"  # its width, objective, VGG and learning rate
+    config: str = "style_muse.py"  # its network, objective, VGG and learning rate
+
+    @property
+    def table1(self) -> bool:
+        return not (self.train or self.inference or self.gatys)
 
     def check(self) -> None:
         """Raises InputError for what cannot be measured."""
-        if not (self.train or self.inference):
-            raise InputError("nothing to measure; give --train, --inference or both.")
-        if self.reference not in (None, *REFERENCES):
-            known = ", ".join(REFERENCES)
+        if self.full and not self.table1:
+            raise InputError(
+                "--full is for table 1; leave out --train, --inference and --gatys."
+            )
+        if self.reference not in (None, *works.REFERENCES):
+            known = ", ".join(works.REFERENCES)
             raise InputError(f"--reference {self.reference}: unknown; use {known}.")
         if self.reference and jax.default_backend() != "cpu":
             raise InputError(
                 f"--reference {self.reference} on {jax.default_backend()}: compares "
                 "on a CPU only; set JAX_PLATFORMS=cpu, or leave it out."
+            )
+        if not 0 < self.budget <= _DAY:  # or NaN
+            raise InputError(
+                f"--budget {self.budget:g}; use seconds above 0, up to {_DAY} (a day)."
             )
         for name, values, low, high in (
             ("--sizes", self.sizes, 16, 4096),
@@ -91,17 +80,22 @@ class Options:
 
 
 def run(options: Options, output: str | os.PathLike | None, command: str) -> int:
-    """Measures, prints a table, and writes benchmark.md and .json into `output`.
+    """Measures, prints a table, and writes it with all raw times into `output`.
 
-    Returns 1 if two variants disagree; those are not timed. Raises InputError for
-    options that cannot be, PyTorch not installed, or an `output` that takes no files.
+    That is table1.md and table1.json, or benchmark.md and benchmark.json. Returns 1 if
+    two variants disagree; those are not timed. Raises InputError for options that
+    cannot be, PyTorch not installed, or an `output` that takes no files.
     """
     options.check()
     if output is not None:
-        output = _made_folder(Path(output))
+        output = runs.make_folder(Path(output), "-o")
     if options.reference:
-        _torch_reference().torch.set_num_threads(timing.num_cores())
-    report = {"header": timing.header(command), "results": []}
+        works.torch_reference().torch.set_num_threads(timing.num_cores())
+    config = configs.load_config(options.config)
+    goal = None
+    if options.table1 or options.gatys:
+        goal = goals.load_goal(config)  # says which style image it is
+    report = {"header": timing.header(command)}
     if report["header"]["load"] > timing.num_cores() / 2:
         print(
             f"benchmark: note: load {report['header']['load']}: others are using this "
@@ -112,167 +106,85 @@ def run(options: Options, output: str | os.PathLike | None, command: str) -> int
         )
     text = [timing.head_markdown(report["header"])]
     print(text[0])
-    for work in works(options):
-        row = timing.measure(work, options.repeats)
-        report["results"].append(row)
-        text.append(timing.row_markdown(row))
-        print(text[-1], flush=True)
-        del work  # before the next one takes memory
+    measure = _table1 if options.table1 else _rows
+    for line in measure(options, config, goal, report):
+        text.append(line)
+        print(line, flush=True)
     # Linux counts it in KiB. Of everything above together, so it bounds each.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     report["peak_memory_mb"] = peak
     text.append(f"\nPeak memory of the process, all variants together: {peak} MiB.")
     print(text[-1])
     if output is not None:
-        files.write_text(output / "benchmark.json", json.dumps(report, indent=2) + "\n")
-        files.write_text(output / "benchmark.md", "\n".join(text) + "\n")
-    return int(any(row["disagreement"] for row in report["results"]))
+        name = "table1" if options.table1 else "benchmark"
+        files.write_text(output / f"{name}.json", json.dumps(report, indent=2) + "\n")
+        files.write_text(output / f"{name}.md", "\n".join(text) + "\n")
+    return int(any(_disagrees(row) for row in report["results"]))
 
 
-def works(options: Options) -> Iterator[Work]:
+def pieces(
+    options: Options, config: ConfigDict, goal: goals.Goal | None
+) -> Iterator[Work]:
     """Each piece of work that the options ask for, made when its turn comes."""
-    config = configs.load_config(options.config)
+    variants = _variants(options)
     for norm, upsample in itertools.product(options.norms, options.upsamplings):
         net = dict(norm=norm, width=config.net.width, upsample=upsample)
         if options.train:
-            yield _training(options, net, config)
-        for size in options.sizes if options.inference else ():
-            yield _inference(options, net, size)
-
-
-def _inference(options: Options, net: dict, size: int) -> Work:
-    rng = np.random.default_rng(0)
-    images = rng.uniform(0, 255, (1, size, size, 3)).astype(np.float32)
-    variables = _variables(net, rng)
-    model = models.Model("style", net, variables, {})
-
-    def numbers(pixels):
-        return {"output": {"pixels": np.asarray(pixels) / 127.5 - 1}}
-
-    def ours(name, forms):
-        stylizer, x = inference.Stylizer(model), jax.device_put(images)
-
-        def call():
-            with ops.forms(forms):
-                return jax.block_until_ready(stylizer(x))
-
-        return Variant(name, call, numbers)
-
-    def theirs(name, layout):
-        torch = _torch_reference()
-        twin = torch.StyleNet(variables, norm=net["norm"], upsample=net["upsample"])
-        twin = torch.prepare(twin.eval(), **layout)
-        x = torch.nchw(images, channels_last=layout["channels_last"])
-        return Variant(name, lambda: twin(x), lambda y: numbers(torch.nhwc(y)))
-
-    facts = dict(work="inference", batch_size=1, size=size, **net)
-    return _work(options, facts, ours, theirs)
-
-
-def _training(options: Options, net: dict, config: ConfigDict) -> Work:
-    rng = np.random.default_rng(0)
-    size, n = options.train_size, options.batch_size
-    images = rng.integers(0, 256, (n, size, size, 3), dtype=np.uint8)
-    style_image = rng.uniform(0, 255, (size, size, 3)).astype(np.float32)
-    weights = vgg_weights.load(config.vgg)
-    goal = config.objective.to_dict()
-    rate = config.optimizer.learning_rate
-    devices = jax.local_devices()[:1]
-    network = nets.StyleNet(**net, axis_name=parallel.DEVICES)
-    tx = training.make_optimizer(rate, warmup_steps=0)
-    variables = _variables(net, rng)
-    params, stats = variables["params"], variables.get("batch_stats", {})
-    start = TrainState(np.int32(0), params, stats, tx.init(params))
-
-    def numbers(metrics, moments):
-        # As one vector: a bias that a later norm cancels has rounding for a gradient,
-        # and no meaningful relative error of its own.
-        gradient = np.concatenate([moments[name].ravel() for name in sorted(moments)])
-        terms = {name: np.float64(value) for name, value in metrics.items()}
-        return {"terms": terms, "gradient": {"all": gradient}}
-
-    def ours(name, forms):
-        features_fn = objectives.vgg_features(weights.preprocessing)
-        objective = objectives.perceptual_objective(features_fn, **goal)
-        with ops.forms(forms):
-            frozen = vgg.frozen(weights.params, [*goal["content"], *goal["style"]])
-            grams = objectives.style_targets(
-                features_fn, frozen, style_image, goal["style"]
+            yield works.train_step(
+                variants,
+                net,
+                config,
+                batch_size=options.batch_size,
+                size=options.train_size,
             )
-        frozen = parallel.replicate(Frozen(frozen, grams), devices)
-        state = parallel.replicate(start, devices)
-        step = training.make_train_step(network, objective, tx, devices=devices)
+        for size in options.sizes if options.inference else ():
+            yield works.stylizing(variants, net, size)
+    for size in options.sizes if options.gatys else ():
+        yield works.baseline(variants, goal, config, size)
 
-        def call():
-            nonlocal state
-            with ops.forms(forms):
-                state, metrics = step(state, frozen, parallel.shard(images[None], 1))
-            return jax.block_until_ready((metrics, state))[0]
 
-        def our_numbers(metrics):
-            moments = optax.tree.get(parallel.unreplicate(state.opt_state), "mu")
-            moments = traverse_util.flatten_dict(moments, sep="/")
-            return numbers({k: v[0, 0] for k, v in metrics.items()}, moments)
+def _rows(options, config, goal, report: dict[str, Any]) -> Iterator[str]:
+    """Measures `pieces` into `report`; yields the lines of their table."""
+    report["results"] = []
+    yield timing.ROWS_HEAD
+    for work in pieces(options, config, goal):
+        row = timing.measure(work, options.repeats)
+        report["results"].append(row)
+        yield timing.row_markdown(row)
+        del work  # before the next one takes memory
 
-        return Variant(name, call, our_numbers)
 
-    def theirs(name, layout):
-        torch = _torch_reference()
-        step = torch.TrainStep(
-            torch.StyleNet(variables, norm=net["norm"], upsample=net["upsample"]),
-            torch.Objective(weights, style_image, **goal),
-            rate,
-            **layout,
+def _table1(options, config, goal, report: dict[str, Any]) -> Iterator[str]:
+    """Measures table 1 into `report`; yields its lines."""
+    net = config.net.to_dict()
+    report |= {"net": net, "budget_s": options.budget, "results": []}
+    yield (
+        f"Network: {net['norm']} norm, {net['upsample']}, width {net['width']:g}; "
+        f"baseline: L-BFGS with {works.HISTORY_SIZE} pairs, no line search; one image, "
+        f"{options.config}.\n"
+    )
+    yield table1.HEAD
+    for size in options.sizes:
+        network = timing.measure(
+            works.stylizing(_variants(options), net, size), options.repeats
         )
-        x = torch.nchw(images, channels_last=layout["channels_last"])
-        return Variant(name, lambda: step(x), lambda m: numbers(m, step.moments()))
-
-    facts = dict(work="train", batch_size=n, size=size, **net)
-    return _work(options, facts, ours, theirs)
-
-
-def _work(options: Options, facts, ours, theirs) -> Work:
-    variants = [ours("jax", "auto")]
-    if options.forms:
-        variants.append(ours("jax, plain forms", "plain"))
-    layouts = REFERENCES.get(options.reference, {})
-    layouts = {
-        k: v for k, v in layouts.items() if options.compiled or not v["compiled"]
-    }
-    variants += [theirs(name, layout) for name, layout in layouts.items()]
-    return Work(facts, variants, references=tuple(layouts))
+        baseline = table1.measure_iterations(
+            works.baseline(_variants(options), goal, config, size),
+            repeats=options.repeats,
+            budget=options.budget,
+            full=options.full,
+        )
+        entry = table1.entry(baseline, network)
+        report["results"].append(entry)
+        yield table1.entry_markdown(entry)
+    yield table1.paper_markdown()
+    yield "\n" + table1.notes_markdown(report["results"], options.repeats)
 
 
-def _variables(net: dict, rng: np.random.Generator) -> Params:
-    """Weights of such a network: kernels as fresh, the rest off their 0 and 1.
-
-    What mixes up a bias, a scale or a running average would go unseen otherwise.
-    """
-    init = functools.partial(nets.StyleNet(**net).init, train=False)
-    images = jax.ShapeDtypeStruct((1, 16, 16, 3), np.float32)
-
-    def draw(path, leaf):
-        if path[-1] == "kernel":
-            return rng.normal(0, np.prod(leaf.shape[:-1]) ** -0.5, leaf.shape)
-        return (path[-1] in ("scale", "var")) + rng.uniform(0, 0.1, leaf.shape)
-
-    shapes = jax.eval_shape(init, jax.random.key(0), images)
-    return jax.tree.map(np.float32, traverse_util.path_aware_map(draw, shapes))
+def _disagrees(result: dict[str, Any]) -> bool:
+    rows = [result[k] for k in ("baseline", "network") if k in result] or [result]
+    return any(row["disagreement"] for row in rows)
 
 
-def _torch_reference():
-    from jaxperceptual import torch_reference  # an extra: it may be missing
-
-    return torch_reference
-
-
-def _made_folder(path: Path) -> Path:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        files.write_text(path / ".writable", "")
-        (path / ".writable").unlink()
-    except OSError as error:
-        raise InputError(
-            f"-o {path}: cannot be written ({error.strerror}); choose another folder."
-        ) from error
-    return path
+def _variants(options: Options) -> works.Variants:
+    return works.Variants(options.reference, options.forms, options.compiled)

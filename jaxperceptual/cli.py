@@ -15,6 +15,23 @@ class Parser(argparse.ArgumentParser):
         print(f"{self.prog}: error: {message} (see --help)", file=sys.stderr)
         raise SystemExit(2)
 
+    def parse_with_settings(
+        self, argv: list[str], *groups: str
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Arguments, and `KEY=VALUE` of each --config.KEY=VALUE, in order.
+
+        --GROUP.KEY=VALUE is short for --config.GROUP.KEY=VALUE. What else is not an
+        argument is an error.
+        """
+        args, rest = self.parse_known_args(argv)
+        prefixes = tuple(f"--{name}." for name in ("config", *groups))
+        for argument in rest:
+            if not argument.startswith(prefixes):
+                self.error(
+                    f"unknown argument {argument}; --config.KEY=VALUE sets a key"
+                )
+        return args, [a.removeprefix("--").removeprefix("config.") for a in rest]
+
 
 def run(main: Callable[[list[str]], int | None], prog: str) -> NoReturn:
     """Runs `main(argv)`; an `InputError` becomes one line on stderr and exit code 2."""

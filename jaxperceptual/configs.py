@@ -4,6 +4,7 @@ import ast
 import difflib
 import runpy
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,14 @@ def override(config: ConfigDict, setting: str) -> None:
     if isinstance(node, ConfigDict):
         raise InputError(f"--config.{key}: a group; set one of {', '.join(node)}.")
     parent[last] = _parse(key, text, node)
+
+
+def override_all(config: ConfigDict, settings: Sequence[str]) -> None:
+    """Applies each; a `style_image` asked for is that one or an error, no stand-in."""
+    for setting in settings:
+        override(config, setting)
+    if any(setting.startswith("style_image=") for setting in settings):
+        config.default_style_image = ""
 
 
 def apply_quick(config: ConfigDict) -> list[str]:

@@ -2,12 +2,10 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import itertools
 import json
 import os
 import signal
-import sys
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +24,7 @@ from jaxperceptual import (
     models,
     parallel,
     reporting,
+    runs,
     training,
 )
 from jaxperceptual.checkpoints import Checkpoints
@@ -72,7 +71,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
         "devices": len(devices),
     }
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_held(workdir))
+        stack.enter_context(runs.held(workdir, "--workdir", "bin/train"))
         checkpoints = stack.enter_context(
             contextlib.closing(
                 Checkpoints(
@@ -120,18 +119,13 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
             sampler = reporting.Sampler(
                 net, reporting.sample_photos(config.sample_photos), workdir / "samples"
             )
-            try:
+            with runs.enough_memory(
+                f"a step of {config.data.batch_size} x {config.data.image_size} px",
+                "a smaller --data.batch_size or --data.image_size",
+            ):
                 state, stopped = run.loop(
                     train_step, state, goal.frozen, loader, sampler
                 )
-            except jax.errors.JaxRuntimeError as error:
-                if "RESOURCE_EXHAUSTED" not in str(error):
-                    raise
-                raise InputError(
-                    f"a step of {config.data.batch_size} x {config.data.image_size} px "
-                    f"does not fit into the memory of {devices[0].device_kind}; use a "
-                    "smaller --data.batch_size or --data.image_size."
-                ) from error
             if stopped:
                 print(
                     f"{signal.Signals(stopped).name}: saved step {int(state.step)}; "
@@ -195,7 +189,7 @@ class _Run:
         clock = reporting.Clock(loader, config.data.batch_size)
         stopped = 0
         bar = tqdm(total=config.num_steps, initial=start, unit="step", disable=None)
-        with contextlib.closing(log), bar, _signals() as caught:
+        with contextlib.closing(log), bar, runs.stop_signals() as caught:
             batches = _grouped(
                 loader, start, config.num_steps, config.steps_per_dispatch
             )
@@ -271,25 +265,6 @@ def _passed(before: int, step: int, every: int) -> bool:
     return bool(every) and before // every < step // every
 
 
-@contextlib.contextmanager
-def _signals():
-    """A list that SIGINT and SIGTERM append themselves to; a second one interrupts."""
-    caught: list[int] = []
-
-    def handler(number, _):
-        if caught:
-            raise KeyboardInterrupt
-        caught.append(number)
-        print(f"{signal.Signals(number).name}: saving ...", file=sys.stderr)
-
-    previous = {s: signal.signal(s, handler) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, old in previous.items():
-            signal.signal(number, old)
-
-
 def _check_numbers(config: ConfigDict) -> None:
     if config.task not in models.NETS:
         raise InputError(f"task={config.task!r}; use one of {', '.join(models.NETS)}.")
@@ -317,28 +292,6 @@ def _check_numbers(config: ConfigDict) -> None:
     ):
         if flat[key] % flat[of]:
             raise InputError(f"{key}={flat[key]}; use a multiple of {of}={flat[of]}.")
-
-
-@contextlib.contextmanager
-def _held(workdir: Path) -> Iterator[None]:
-    """Makes the run folder, and keeps other processes from running in it."""
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        lock = open(workdir / ".lock", "w")
-    except OSError as error:
-        raise InputError(
-            f"--workdir {workdir}: cannot be written ({error.strerror}); "
-            "choose another folder."
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(
-                f"--workdir {workdir}: another bin/train is running in it; wait for "
-                "it, or choose another folder."
-            ) from error
-        yield
 
 
 def _check_same_run(old: dict, new: dict, workdir: Path) -> None:

@@ -23,6 +23,8 @@ Variables = Float[Array | np.ndarray, "..."]
 
 LINE_SEARCHES = ("none", "backtracking")
 PROJECTIONS = ("mask", "clip")
+# In a trial at 96 px, 200 evaluations with 10 ended 0.5 % higher, with 30 0.2 % lower.
+HISTORY_SIZE = 20  # pairs
 
 _SUFFICIENT_DECREASE = 1e-4  # Armijo's constant (Nocedal and Wright, section 3.1)
 _MAX_TRIALS = 12  # on one direction, before the memory is given up
@@ -30,7 +32,6 @@ _MAX_TRIALS = 12  # on one direction, before the memory is given up
 # out: the objective is not convex, and rounding makes curvature of nothing.
 _MIN_CURVATURE = 1e-10
 _FIRST_STEP = 1 / 64  # of the box's width, root mean square over the variables
-_HISTORY_SIZE = 20
 _COARSEST = 0.02  # cycles a pixel
 
 
@@ -111,7 +112,7 @@ class ProjectedLBFGS:
     _: dataclasses.KW_ONLY
     maxiter: int = 500
     tol: float = 0.0
-    history_size: int = _HISTORY_SIZE
+    history_size: int = HISTORY_SIZE
     linesearch: str = "none"
     projection: str = "mask"
     metric: Callable[[jax.Array], jax.Array] | None = None

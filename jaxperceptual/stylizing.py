@@ -13,7 +13,7 @@ import numpy as np
 import PIL.ExifTags
 import PIL.Image
 
-from jaxperceptual import images, inference
+from jaxperceptual import images, inference, runs
 from jaxperceptual.errors import InputError
 from jaxperceptual.types import Image
 
@@ -232,16 +232,11 @@ def _read_shape(path: Path, size: int | None) -> tuple[int, int] | None:
 
 
 def _apply(stylizer: inference.Stylizer, batch: np.ndarray) -> np.ndarray:
-    try:
+    n, h, w, _ = batch.shape
+    with runs.enough_memory(
+        f"{n} image(s) of {w} x {h} px", "a smaller --size or --batch-size"
+    ):
         return stylizer(batch)
-    except (MemoryError, RuntimeError) as error:  # XLA's out of memory is the latter
-        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        n, h, w, _ = batch.shape
-        raise InputError(
-            f"{n} image(s) of {w} x {h} px do not fit into memory; "
-            "use a smaller --size or --batch-size."
-        ) from error
 
 
 def _write(path: Path, image: Image, alpha: np.ndarray | None) -> None:

@@ -1,7 +1,7 @@
 """Variants of the same work: first whether they agree, then how long each takes.
 
 They are warm and take turns (A B A B ...), so that whatever else the machine does meets
-all of them alike. Which work there is: `benchmark`.
+all of them alike. Which work there is: `works`.
 """
 
 import datetime
@@ -27,6 +27,12 @@ Numbers = Mapping[str, Mapping[str, np.ndarray | np.floating]]
 # otherwise where its inputs nearly tie. Adam makes full steps of such differences.
 TOLERANCES = {"output": 1e-3, "terms": 1e-3, "gradient": 2e-2, "next terms": 1e-2}
 
+ROWS_HEAD = (
+    "| work | network | variant | median ms | min-max | first call s "
+    "| relative error | best reference / ours |\n"
+    "|---|---|---|--:|--:|--:|---|---|"
+)
+
 # OpenMP's threads keep spinning for some 10 ms after their work is done, on cores that
 # the next variant wants.
 _PAUSE = 0.05  # s
@@ -41,7 +47,7 @@ class Variant(NamedTuple):
     """One way to do a piece of work, with its weights and inputs."""
 
     name: str
-    call: Callable[[], Any]  # does the work once, and waits for it
+    call: Callable[[int], Any]  # does the work so many times, and waits for it
     numbers: Callable[[Any], Numbers]  # of what `call` returned
 
 
@@ -51,13 +57,38 @@ class Work(NamedTuple):
     facts: dict[str, Any]  # work, batch_size, size, norm, upsample, ...
     variants: list[Variant]
     references: tuple[str, ...] = ()  # the variants that ours is to be compared with
+    count: int = 1  # how often a timed call does it; times are those of once
+    next_agrees: bool = True  # whether a second call's numbers must agree as well
 
 
 def measure(work: Work, repeats: int) -> dict[str, Any]:
-    """Times in ms per variant, and `ratio`: the best reference's median over ours.
+    """What `compare` finds, times in ms per variant, and `ratio`: best reference/ours.
 
-    If a variant's numbers differ from ours, `disagreement` says where and by how much,
-    and nothing is timed. What each first call took, compiling included, stands apart.
+    The ratio is of medians. Nothing is timed where variants disagree.
+    """
+    row = compare(work)
+    if row["disagreement"]:
+        return row
+    times: dict[str, list[float]] = {}
+    for _ in range(repeats):
+        for variant in available(work, row):
+            elapsed = 1000 * seconds(variant, work.count) / work.count
+            times.setdefault(variant.name, []).append(elapsed)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    for name, values in times.items():
+        row["variants"][name] |= {"median_ms": medians[name], "times_ms": values}
+    if references := [name for name in work.references if name in times]:
+        best = min(references, key=medians.__getitem__)
+        ours = work.variants[0].name
+        row |= {"best_reference": best, "ratio": medians[best] / medians[ours]}
+    return row
+
+
+def compare(work: Work) -> dict[str, Any]:
+    """The facts, what each variant's first call took, and whether all agree with ours.
+
+    If a variant's numbers differ from ours, `disagreement` says where and by how much.
+    `first_call_s` includes compiling; afterwards all variants are warm.
     """
     ours = work.variants[0].name
     found: dict[str, dict[str, Any]] = {}
@@ -65,14 +96,16 @@ def measure(work: Work, repeats: int) -> dict[str, Any]:
     for variant in work.variants:
         start = time.perf_counter()
         try:
-            result = variant.call()
+            result = variant.call(1)
         except Unavailable as error:
             found[variant.name] = {"unavailable": str(error)}
             continue
         found[variant.name] = {"first_call_s": time.perf_counter() - start}
-        first = variant.numbers(result)
-        second = variant.numbers(variant.call())  # after an update, where there is one
-        numbers[variant.name] = first | {f"next {k}": v for k, v in second.items()}
+        numbers[variant.name] = variant.numbers(result)
+        result = variant.call(work.count)  # after an update, where there is one
+        if work.next_agrees:
+            second = variant.numbers(result).items()
+            numbers[variant.name] |= {f"next {k}": v for k, v in second}
     disagreement = []
     for name in [name for name in numbers if name != ours]:
         errors = relative_errors(numbers[ours], numbers[name])
@@ -82,26 +115,20 @@ def measure(work: Work, repeats: int) -> dict[str, Any]:
             for kind, error in errors.items()
             if not error <= (limit := TOLERANCES[kind])  # or NaN
         ]
-    row = work.facts | {"variants": found, "disagreement": "; ".join(disagreement)}
-    if disagreement:
-        return row
-    del numbers
-    times: dict[str, list[float]] = {}
-    for _ in range(repeats):
-        for variant in work.variants:
-            if "first_call_s" in found[variant.name]:
-                time.sleep(_PAUSE)
-                start = time.perf_counter()
-                variant.call()
-                elapsed = 1000 * (time.perf_counter() - start)
-                times.setdefault(variant.name, []).append(elapsed)
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    for name, values in times.items():
-        found[name] |= {"median_ms": medians[name], "times_ms": values}
-    if references := [name for name in work.references if name in times]:
-        best = min(references, key=medians.__getitem__)
-        row |= {"best_reference": best, "ratio": medians[best] / medians[ours]}
-    return row
+    return work.facts | {"variants": found, "disagreement": "; ".join(disagreement)}
+
+
+def available(work: Work, row: Mapping[str, Any]) -> list[Variant]:
+    """The variants that `compare`, whose result `row` is, could run."""
+    return [v for v in work.variants if "first_call_s" in row["variants"][v.name]]
+
+
+def seconds(variant: Variant, count: int) -> float:
+    """What `count` times the work take, once the machine has come to rest."""
+    time.sleep(_PAUSE)
+    start = time.perf_counter()
+    variant.call(count)
+    return time.perf_counter() - start
 
 
 def relative_errors(ours: Numbers, theirs: Numbers) -> dict[str, float]:
@@ -141,7 +168,7 @@ def header(command: str) -> dict[str, Any]:
 
 
 def head_markdown(header: Mapping[str, Any]) -> str:
-    """The header, and the head of the table whose rows `row_markdown` makes."""
+    """The header as text."""
     versions = ", ".join(f"{k} {v}" for k, v in header["versions"].items())
     environment = ", ".join(f"`{k}={v}`" for k, v in header["environment"].items())
     return "\n".join(
@@ -153,20 +180,19 @@ def head_markdown(header: Mapping[str, Any]) -> str:
             f"{header['commit']}; {header['date']}.",
             f"For the whole process: {environment or 'no variable set'}.",
             "",
-            "| work | network | variant | median ms | min-max | first call s "
-            "| relative error | best reference / ours |",
-            "|---|---|---|--:|--:|--:|---|---|",
         ]
     )
 
 
 def row_markdown(row: Mapping[str, Any]) -> str:
-    """One piece of work as lines of the table, a variant a line."""
+    """One piece of work as lines below `ROWS_HEAD`, a variant a line."""
     size = row["size"]
     lines = []
     for i, (name, found) in enumerate(row["variants"].items()):
         work = f"{row['work']}, {row['batch_size']} x {size} x {size}"
-        net = f"{row['norm']}, {row['upsample']}, width {row['width']:g}"
+        net = "none: pixels"
+        if "norm" in row:
+            net = f"{row['norm']}, {row['upsample']}, width {row['width']:g}"
         cells = [work, net, name] if i == 0 else ["", "", name]
         if "times_ms" in found:
             low, high = min(found["times_ms"]), max(found["times_ms"])

@@ -113,17 +113,23 @@ class Objective(nn.Module):
         pixel_weight: float = 0.0,
     ):
         super().__init__()
-        self.content, self.style = dict(content), dict(style)
+        self.content = {name: weight for name, weight in content.items() if weight}
+        self.style = {name: weight for name, weight in style.items() if weight}
         self.tv_weight, self.pixel_weight = tv_weight, pixel_weight
-        self.vgg = VGG16(weights, [*content, *style])
+        self.vgg = VGG16(weights, [*self.content, *self.style])
         with torch.no_grad():
-            found = self.vgg(nchw(style_image[None]), list(style))
-        self.grams = {name: _gram(found[name]) for name in style}
+            found = self.vgg(nchw(style_image[None]), list(self.style))
+        self.grams = {name: _gram(found[name]) for name in self.style}
 
-    def forward(self, outputs, targets):
-        found = self.vgg(outputs, [*self.content, *self.style])
+    def content_of(self, targets) -> dict:
+        """The targets' activations, which `forward` takes as `wanted`."""
         with torch.no_grad():
-            wanted = self.vgg(targets, list(self.content))
+            return self.vgg(targets, list(self.content))
+
+    def forward(self, outputs, targets, wanted=None):
+        found = self.vgg(outputs, [*self.content, *self.style])
+        if wanted is None:
+            wanted = self.content_of(targets)
         terms = {}
         for name, weight in self.content.items():
             terms[f"content/{name}"] = weight * F.mse_loss(found[name], wanted[name])
@@ -180,6 +186,53 @@ class TrainStep:
                     moment = moment.permute(module.hwio)
                 found[f"{path}.{name}".replace(".", "/")] = moment.detach().numpy()
         return found
+
+
+class PixelStep:
+    """One iteration over the pixels, the plain way: `torch.optim.LBFGS`, then clamp.
+
+    One forward and backward pass, no line search; what the targets' content is was
+    computed before. images, targets: [n h w 3].
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        images: np.ndarray,
+        targets: np.ndarray,
+        *,
+        history_size: int,
+        channels_last: bool = False,
+        compiled: bool = False,
+    ):
+        # LBFGS wants the pixels contiguous; the loss lays them out as it likes.
+        self._pixels = nn.Parameter(nchw(images))
+        loss = _PixelLoss(objective, nchw(targets), channels_last)
+        self._loss = prepare(loss, channels_last=channels_last, compiled=compiled)
+        self._optimizer = torch.optim.LBFGS(
+            [self._pixels],
+            max_iter=1,
+            history_size=history_size,
+            tolerance_grad=0,
+            tolerance_change=0,
+        )
+
+    def __call__(self) -> tuple[dict, np.ndarray]:
+        """The terms and the gradient [n h w 3] at the pixels before this iteration."""
+        terms: dict = {}
+
+        def closure():
+            self._optimizer.zero_grad()
+            loss, found = self._loss(self._pixels)
+            loss.backward()
+            terms.update(found)
+            return loss
+
+        self._optimizer.step(closure)
+        with torch.no_grad():
+            self._pixels.clamp_(0, 255)
+        terms = {name: value.detach() for name, value in terms.items()}
+        return terms, nhwc(self._pixels.grad)
 
 
 def prepare(module: nn.Module, *, channels_last: bool, compiled: bool) -> Callable:
@@ -291,6 +344,24 @@ class _Loss(nn.Module):
     def forward(self, images):
         images = images.float()
         return self.objective(self.net(images), images)
+
+
+class _PixelLoss(nn.Module):
+    """What of an iteration over the pixels is compiled: from pixels to the loss."""
+
+    def __init__(self, objective, targets, channels_last):
+        super().__init__()
+        self.objective, self.targets = objective, targets
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.layout = layout
+        self.wanted = {
+            name: x.contiguous(memory_format=layout)
+            for name, x in objective.content_of(targets).items()
+        }
+
+    def forward(self, pixels):
+        images = pixels.contiguous(memory_format=self.layout)
+        return self.objective(images, self.targets, self.wanted)
 
 
 def _compiler_failed(error: Exception) -> bool:

@@ -1,6 +1,7 @@
-"""bin/benchmark from end to end at a tiny size, and its refusal to compare unlikes."""
+"""bin/benchmark from end to end at a tiny size, its sums, its refusal of unlikes."""
 
 import json
+import statistics
 import sys
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from conftest import load_script
 
 import jaxperceptual
-from jaxperceptual import benchmark, timing
+from jaxperceptual import benchmark, configs, goals, table1, timing, works
 from jaxperceptual.errors import InputError
 
 script = load_script("benchmark")
@@ -18,8 +19,8 @@ script = load_script("benchmark")
 def report(tmp_path_factory):
     pytest.importorskip("torch")
     folder = tmp_path_factory.mktemp("new") / "folder"
-    argv = "--train --inference --reference torch --no-compile --config smoke.py "
-    argv += "--sizes 50 --train-size 32 --batch-size 2 --repeats 2 "
+    argv = "--train --inference --gatys --reference torch --no-compile "
+    argv += "--config smoke.py --sizes 50 --train-size 32 --batch-size 2 --repeats 2 "
     argv += f"--norms instance --upsamplings transposed -o {folder}"
     assert script.main(argv.split()) == 0
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -30,14 +31,26 @@ def report(tmp_path_factory):
     return report, (folder / "benchmark.md").read_text()
 
 
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    pytest.importorskip("torch")
+    folder = tmp_path_factory.mktemp("table")
+    argv = "--reference torch --no-compile --config smoke.py --sizes 50 --repeats 2 "
+    assert script.main(f"{argv} --budget 0.2 -o {folder}".split()) == 0
+    assert len(list(folder.iterdir())) == 2
+    report = json.loads((folder / "table1.json").read_text())
+    return report, (folder / "table1.md").read_text()
+
+
 def test_reports_what_was_measured_and_where(report):
     report, _ = report
     header = report["header"]
-    assert header["command"].startswith("bin/benchmark --train --inference")
+    assert header["command"].startswith("bin/benchmark --train --inference --gatys")
     assert {"jax", "jaxlib", "torch"} <= set(header["versions"])
     assert header["cores"] >= 1 and header["device"] and header["commit"]
     assert report["peak_memory_mb"] > 100
-    train, inference = report["results"]
+    train, inference, gatys = report["results"]
+    assert gatys["work"] == "gatys iteration" and gatys["size"] == 50
     shared = dict(norm="instance", upsample="transposed", width=0.125)
     for row, facts in (
         (train, dict(work="train", batch_size=2, size=32)),
@@ -57,6 +70,8 @@ def test_every_variant_agrees_and_has_times(report):
         kinds = ["output"]
         if row["work"] == "train":
             kinds = ["terms", "gradient", "next terms"]
+        if row["work"] == "gatys iteration":
+            kinds = ["terms", "gradient"]  # iterates differ by design
         for name in list(variants)[1:]:
             assert list(variants[name]["errors"]) == kinds
             assert 0 < variants[name]["errors"][kinds[0]] < 1e-4
@@ -65,9 +80,118 @@ def test_every_variant_agrees_and_has_times(report):
         assert f"**{row['ratio']:.2f}** ({row['best_reference']})" in text
 
 
+def test_table_1_adds_up_from_its_raw_times(table):
+    report, text = table
+    (entry,) = report["results"]
+    baseline, network = entry["baseline"], entry["network"]
+    assert baseline["size"] == network["size"] == 50
+    n, twice = baseline["stretches"]
+    assert twice == 2 * n and n < 100
+    assert list(entry["table"]) == ["jax", "torch", "torch, channels last"]
+    for name, row in entry["table"].items():
+        raw = baseline["variants"][name]["seconds"]
+        assert [len(seconds) for seconds in raw] == [2, 2]
+        one = [sum(seconds) / (3 * n) for seconds in raw]
+        network_s = statistics.median(network["variants"][name]["times_ms"]) / 1000
+        assert row["network"]["median"] == pytest.approx(network_s)
+        for count in (100, 300, 500):
+            cell = row["iterations"][str(count)]
+            assert cell["measured"] is False
+            assert cell["median"] == pytest.approx(count * statistics.median(one))
+            assert cell["min"] == pytest.approx(count * min(one))
+            assert cell["max"] == pytest.approx(count * max(one))
+            speedup = cell["median"] / network_s
+            assert row["speedup"][str(count)] == pytest.approx(speedup)
+            assert f"~{speedup:.0f}x" in text
+        assert row["linearity"] == pytest.approx(
+            statistics.median(long / short / 2 for short, long in raw)
+        )
+    ours, *theirs = (r["iterations"]["500"]["median"] for r in entry["table"].values())
+    assert entry["ratio"]["500"] == pytest.approx(min(theirs) / ours)
+    assert entry["ratio"]["network"] == pytest.approx(network["ratio"])
+
+
+def test_table_1_says_what_is_whose(table):
+    report, text = table
+    assert report["header"]["device"] in text and "first calls" in text
+    assert "on a Titan X; not measured here" in text
+    assert "| 512 | *paper* | *10.97* | *32.91* | *54.85* | *0.05* |" in text
+    assert "`~`: extrapolated" in text
+
+
+def measured(stretches, *rounds):
+    """The entry of such seconds, a network of 10 ms beside."""
+    variants = {"jax": {"first_call_s": 1.0, "seconds": list(rounds)}}
+    baseline = dict(size=8, disagreement="", variants=variants, references=())
+    variants = {"jax": {"first_call_s": 1.0, "times_ms": [10.0]}}
+    network = dict(size=8, disagreement="", variants=variants)
+    return table1.entry(baseline | {"stretches": stretches}, network)
+
+
+def test_only_what_was_extrapolated_is_marked():
+    whole = measured((100, 200, 200), [1.0, 2.0, 2.2], [1.1, 2.1, 2.2], [1.2, 2.3, 2.4])
+    line = table1.entry_markdown(whole)
+    cells = "1.1 (1-1.2) | 3.2 (3-3.5) | 5.4 (5.2-5.9) | 0.01 (0.01-0.01)"
+    assert f"| 8 | jax | {cells} | 110x / 320x / 540x | 0.96 | 1 + 1 |" == line
+    assert "extrapolated" not in table1.notes_markdown([whole], 3)
+    part = measured((100, 200), [1.0, 2.2])
+    line = table1.entry_markdown(part)
+    assert "| 1 (1-1) | 3.2 (3.2-3.2) | ~5.33 (5.33-5.33) |" in line
+    assert "| 100x / 320x / ~533x | 1.10 **no** |" in line
+    assert "extrapolated" in table1.notes_markdown([part], 1)
+
+
+@pytest.mark.parametrize(
+    "iterations, stretches",
+    [
+        (0.3, (1, 2)),
+        (13.0, (4, 8)),
+        (56.0, (15, 30)),
+        (400.0, (100, 200)),
+        (500.0, (100, 200, 200)),
+    ],
+)
+def test_stretches_are_what_the_budget_pays_for(iterations, stretches):
+    assert table1.choose_stretches(iterations, dispatch=5) == stretches
+
+
+def test_stretches_take_turns_once_warm():
+    calls = []
+    work = fake_work({"jax": 1.0, "a": 1.0}, calls, count=5)
+    row = table1.measure_iterations(work, repeats=2, budget=1e-9, full=False)
+    warm = ["jax", "jax 5", "a", "a 5", "jax", "a"]
+    assert calls == warm + ["jax", "a", "jax 2", "a 2"] * 2
+    assert [len(seconds) for seconds in row["variants"]["a"]["seconds"]] == [2, 2]
+    calls.clear()
+    table1.measure_iterations(work, repeats=1, budget=1e-9, full=True)
+    counts = (100, 200, 200)
+    assert calls == warm + [f"{v} {n}" for n in counts for v in ("jax", "a")]
+
+
+def test_table_1_has_no_times_where_numbers_differ(monkeypatch, capsys):
+    calls = []
+    right, wrong = ({"jax": 1.0, "torch": x} for x in (1.0, 1.1))
+    for name, values in (("stylizing", right), ("baseline", wrong)):
+        work = fake_work(values, calls, references=("torch",))
+        monkeypatch.setattr(works, name, lambda *args, work=work: work)
+    assert script.main("--config smoke.py --sizes 32 --repeats 1".split()) == 1
+    assert len(calls) == 4 + 2 + 4  # the network's alone are timed
+    assert "| none: terms of torch and jax differ by" in capsys.readouterr().out
+
+
+def test_pytorchs_iterations_descend():
+    pytest.importorskip("torch")
+    config = configs.load_config("smoke.py")
+    variants = works.Variants("torch", compiled=False)
+    work = works.baseline(variants, goals.load_goal(config), config, 32)
+    for step in work.variants[1:]:
+        first, last = (sum(step.call(n)[0].values()) for n in (1, 20))
+        assert last < first / 2
+
+
 def fake(name, value, calls):
-    def call():
-        calls.append(name)
+    def call(count):
+        calls.append(name if count == 1 else f"{name} {count}")
         return value
 
     return timing.Variant(name, call, lambda v: {"terms": {"loss": np.float64(v)}})
@@ -91,14 +215,14 @@ def test_variants_take_turns_once_warm():
 def test_no_times_and_exit_1_where_numbers_differ(wrong, monkeypatch, capsys):
     calls = []
     work = fake_work({"jax": 1.0, "torch": wrong}, calls, references=("torch",))
-    monkeypatch.setattr(benchmark, "works", lambda options: [work])
+    monkeypatch.setattr(benchmark, "pieces", lambda options, config, goal: [work])
     assert script.main(["--train"]) == 1
     assert len(calls) == 4  # none to time
     assert "none: terms of torch and jax differ by" in capsys.readouterr().out
 
 
 def test_what_cannot_run_is_named_and_left_out():
-    def call():
+    def call(count):
         raise timing.Unavailable("no C++ compiler")
 
     work = fake_work({"jax": 1.0}, [], references=("torch.compile",))
@@ -119,7 +243,10 @@ def test_relative_errors_by_hand():
 @pytest.mark.parametrize(
     "argv, message",
     [
-        ("", "nothing to measure"),
+        ("--train --full", "--full is for table 1"),
+        ("--budget 0", "--budget 0; use seconds above 0"),
+        ("--budget nan", "--budget nan; use seconds"),
+        ("--sizes 5000", "--sizes 5000; use 16 to 4096"),
         ("--inference --sizes 256 8", "--sizes 8; use 16"),
         ("--train --repeats 0", "--repeats 0; use 1"),
         ("--train --batch-size -1", "--batch-size -1; use 1"),

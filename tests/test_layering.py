@@ -7,14 +7,15 @@ PACKAGE = Path(__file__).parents[1] / "jaxperceptual"
 
 ROWS = [
     {"errors", "files", "types", "cpu"},
-    {"cli", "configs", "images", "inert_pickle", "ops", "parallel"}
+    {"cli", "configs", "images", "inert_pickle", "ops", "parallel", "runs"}
     | {"timing", "vgg_names", "workers"},
-    {"layers", "losses", "sources", "weight_files"},
+    {"layers", "losses", "sources", "table1", "weight_files"},
     {"nets", "photos", "vgg_weights"},
     {"cache", "checkpoints", "models", "vgg"},
     {"data", "inference", "objectives", "torch_reference", "training"},
     {"gatys", "goals", "reporting", "stylizing"},
-    {"baseline", "benchmark", "experiment", "reconstruction"},
+    {"baseline_folder", "comparison", "experiment", "reconstruction", "works"},
+    {"baseline", "benchmark"},
     {"figures"},
 ]
 

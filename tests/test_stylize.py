@@ -274,7 +274,7 @@ def test_out_of_memory_is_said(stylize, monkeypatch):
     monkeypatch.setattr(Inverted, "__call__", exhaust)
     code, _, err = stylize("ok.png")
     assert code == 2
-    assert "1 image(s) of 8 x 6 px do not fit into memory; use a smaller --size" in err
+    assert "8 x 6 px does not fit into memory; use a smaller --size or" in err
 
 
 def test_as_a_command(model, tmp_path):

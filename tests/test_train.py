@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT, load_script
 from PIL import Image
 
-from jaxperceptual import cli, experiment, models, reporting
+from jaxperceptual import cli, models, reporting, runs
 
 script = load_script("train")
 STEPS = 40
@@ -253,7 +253,7 @@ def test_files_that_are_not_what_they_should_be(capsys, monkeypatch, tmp_path):
 
 
 def test_two_processes_cannot_share_a_run(capsys, monkeypatch, tmp_path):
-    with experiment._held(tmp_path / "run"):
+    with runs.held(tmp_path / "run", "--workdir", "bin/train"):
         line = fails(
             capsys, monkeypatch, "--config=smoke.py", f"--workdir={tmp_path / 'run'}"
         )

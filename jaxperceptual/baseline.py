@@ -1,0 +1,242 @@
+"""The baseline of section 4.1 on many photos: from white noise to pixels on disk.
+
+Each photo is a problem of its own. `run` is the command; `baseline_folder` has what it
+reads and writes, `comparison` the figure.
+"""
+
+import hashlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from jaxperceptual import baseline_folder, comparison, gatys, goals, runs, timing
+from jaxperceptual.baseline_folder import Options, Photo, Results
+from jaxperceptual.errors import InputError
+from jaxperceptual.types import Image
+
+_SAVE_EVERY_S = 60.0
+_CHUNK = 10  # evaluations a dispatch; on a CPU 1, since there one takes long anyway
+
+
+def run(
+    config: ConfigDict,
+    options: Options,
+    content: Sequence[str | os.PathLike],
+    output: str | os.PathLike,
+    *,
+    num: int | None = None,
+    model: str | None = None,
+    command: str = "",
+) -> int:
+    """Optimises each photo, then compares with `model`; returns the exit code.
+
+    Writes into `output` images/NAME.png, and images/NAME_0050.png and so on for
+    `baseline_folder.MARKS`, objective.csv, baseline.json, and with a model figure5.png
+    and figure5.json. Photos that are done there already, with the same options, are
+    left as they are. A SIGINT or SIGTERM saves and returns 128 + its number: the same
+    command then continues, to the same images and objective.csv. Returns 1 if some
+    photos could not be read.
+
+    Args:
+      config: The objective's; its network, data and so on do not matter.
+      options: How to optimise.
+      content: Photos, and folders of photos.
+      output: A folder, made if need be.
+      num: Only the first so many photos.
+      model: A run folder, a model file, or a shipped model's name, for figure 5.
+      command: What baseline.json tells.
+
+    Raises InputError, before anything is computed or written, for options that cannot
+    be, photos that are not there, of one name or replaced by a result, a model that
+    minimises something else, and a folder that is not writable, or is another run's.
+    """
+    options.check()
+    output = Path(output)
+    photos, errors = baseline_folder.read_photos(content, options.size, num)
+    baseline_folder.check_names(photos, options, output)
+    goal = goals.load_goal(config)
+    network = comparison.Network(model, goal) if model is not None else None
+    for error in errors:
+        print(f"gatys_baseline: {error}", file=sys.stderr)
+
+    memory = (
+        f"{options.batch_size} image(s) of {options.size} x {options.size} px",
+        "a smaller --batch-size or --size",
+    )
+    with runs.held(output, "-o", "bin/gatys_baseline"):
+        results = Results(output, options, goal.record)
+        batches = results.pending_batches(photos)
+        with runs.stop_signals() as caught:
+            if batches:
+                results.record["header"] = timing.header(command)
+                results.write_record()
+                with runs.enough_memory(*memory):
+                    _Run(goal, options, results, caught).optimize(batches)
+        if caught:
+            name = signal.Signals(caught[0]).name
+            print(f"{name}: saved in {output}; the same command continues")
+            return 128 + caught[0]
+        print(f"{len(photos)} images of {options.steps} iterations: {output}")
+        if network is not None:
+            with runs.enough_memory(*memory):
+                found = _compare(network, photos, results, command)
+            print(comparison.summary(found))
+    if errors:
+        print(
+            f"gatys_baseline: {len(errors)} of {len(errors) + len(photos)} images "
+            "could not be read, and were left out",
+            file=sys.stderr,
+        )
+    return 1 if errors else 0
+
+
+def noise_for(name: str, *, seed: int, size: int) -> Image:
+    """An image's start, whichever others there are: white noise [size size 3]."""
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return gatys.white_noise(int.from_bytes(digest[:8], "big"), size)
+
+
+def _compare(
+    network: comparison.Network, photos: list[Photo], results: Results, command: str
+) -> dict[str, Any]:
+    """Writes figure 5 of these photos; returns what figure5.json holds."""
+    options = results.options
+    found = comparison.compare(
+        network,
+        {photo.name: photo.pixels.astype(np.float32) for photo in photos},
+        {photo.name: results.curve(photo.name) for photo in photos},
+        options.steps,
+    )
+    records = [results.record["photos"][photo.name] for photo in photos]
+    devices = ", ".join(sorted({record["device"] for record in records}))
+    note = (
+        f"{len(photos)} images of {options.size} x {options.size} px; style "
+        f"{results.record['goal']['style']['name']}; network {network.record['name']}, "
+        f"{network.record['steps']} steps\nbaseline from white noise: line search "
+        f"{options.linesearch}, projection {options.projection}; on {devices}"
+    )
+    found = {"header": timing.header(command), "note": note, **found}
+    comparison.write(results.folder, found, note)
+    return found
+
+
+class _Run:
+    """The loop over batches and evaluations, and its effects on the folder."""
+
+    def __init__(
+        self, goal: goals.Goal, options: Options, results: Results, caught: list[int]
+    ):
+        self._goal = goal
+        self._options = options
+        self._results = results
+        self._caught = caught
+        # The paper's plain L-BFGS knows nothing of frequencies either.
+        plain = {"metric": None} if options.projection == "clip" else {}
+        self._optimizer = gatys.PixelOptimizer(
+            goal.objective,
+            goal.features_fn,
+            goal.content_layers,
+            linesearch=options.linesearch,
+            projection=options.projection,
+            **plain,
+        )
+        self._called: set[tuple[int, int]] = set()  # has been compiled
+
+    def optimize(self, batches: list[list[Photo]]) -> None:
+        """Optimises and writes, until all are done or a signal was caught."""
+        total = self._options.steps * sum(len(photos) for photos in batches)
+        self._results.record["first_calls_s"] = 0.0  # of this process, compiling too
+        with tqdm(total=total, unit="it", disable=None) as bar:
+            for photos in batches:
+                if not self._caught:
+                    self._optimize_batch(photos, bar)
+
+    def _optimize_batch(self, photos: list[Photo], bar: tqdm) -> None:
+        options, results = self._options, self._results
+        bar.set_description(", ".join(photo.name for photo in photos))
+        noise = [
+            noise_for(p.name, seed=options.seed, size=options.size) for p in photos
+        ]
+        targets = np.stack([photo.pixels for photo in photos]).astype(np.float32)
+        clock = np.zeros(2)  # seconds and evaluations, of calls that were warm
+        begin = time.perf_counter()
+        step, frozen = self._optimizer.start(
+            np.stack(noise), self._goal.frozen, targets
+        )
+        start = jax.tree.map(lambda x: np.asarray(x)[None], gatys.trace_of(step.state))
+        self._add_time(clock, begin, len(photos), 0)
+        for photo, value in zip(photos, start.objective[0], strict=True):
+            if not np.isfinite(value):
+                raise InputError(
+                    f"{photo.name}: the objective of white noise is {value}; lower the "
+                    "weights of --config.objective."
+                )
+        step, trace, clock = results.restore(photos, (step, start, clock))
+        position = self._position(step.state)
+        bar.total -= int(position.sum())
+        saved = time.monotonic()
+        while (position < options.steps).any():
+            if self._caught or time.monotonic() - saved > _SAVE_EVERY_S:
+                results.save(photos, (step, trace, clock))
+                saved = time.monotonic()
+            if self._caught:
+                return
+            count = self._count(position)
+            begin = time.perf_counter()
+            step, new = self._optimizer.advance(step, frozen, targets, count)
+            self._add_time(clock, begin, len(photos), count)
+            trace = jax.tree.map(lambda *x: np.concatenate(x), trace, new)
+            before, position = position, self._position(step.state)
+            for i, photo in enumerate(photos):
+                marks = [m for m in options.marks() if before[i] < m <= position[i]]
+                if marks:
+                    results.write_images(photo.name, np.asarray(step.params[i]), marks)
+            bar.set_postfix(objective=f"{new.objective[-1].mean():.4g}", refresh=False)
+            bar.update(int((position - before).sum()))
+        facts = {
+            "batch_size": len(photos),
+            "device": results.record["header"]["device"],
+            # Of the whole batch; None where all evaluations were first calls.
+            "seconds_per_evaluation": clock[0] / clock[1] if clock[1] else None,
+        }
+        for i, photo in enumerate(photos):
+            own = _accepted(jax.tree.map(lambda x, i=i: x[:, i], trace), options.steps)
+            results.add(photo, own, facts)
+        results.finish_batch()
+
+    def _position(self, state: gatys.LBFGSState) -> np.ndarray:
+        """Iterations that are behind each image; all, once no step makes it better."""
+        steps = self._options.steps
+        iterations = np.minimum(np.asarray(state.iter_num), steps)
+        return np.where(np.asarray(state.failed), steps, iterations)
+
+    def _count(self, position: np.ndarray) -> int:
+        """Evaluations that take no image past its next mark."""
+        marks = np.array(self._options.marks())
+        room = min(marks[marks > at][0] - at for at in position if at < marks[-1])
+        # Few counts, since each is compiled for itself.
+        return _CHUNK if room >= _CHUNK and jax.default_backend() != "cpu" else 1
+
+    def _add_time(self, clock: np.ndarray, begin: float, n: int, count: int) -> None:
+        elapsed = time.perf_counter() - begin
+        if (n, count) not in self._called:
+            self._called.add((n, count))
+            self._results.record["first_calls_s"] += elapsed
+        elif count:
+            clock += elapsed, count
+
+
+def _accepted(trace: gatys.Trace, steps: int) -> gatys.Trace:
+    """Of one image's trace [k]: the noise, and each iteration up to `steps`."""
+    rises = np.diff(trace.iteration, prepend=-1) > 0
+    kept = rises & (trace.iteration <= steps)
+    return jax.tree.map(lambda x: x[kept], trace)

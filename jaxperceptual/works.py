@@ -1,0 +1,264 @@
+"""The pieces of work that `bin/benchmark` times: training, inference, the baseline.
+
+All variants of a piece of work start from the same weights and see the same pixels. A
+reference gets its inputs in the memory layout that suits it, before the clock starts.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from flax import traverse_util
+from ml_collections import ConfigDict
+
+from jaxperceptual import (
+    gatys,
+    goals,
+    inference,
+    models,
+    nets,
+    objectives,
+    ops,
+    parallel,
+    training,
+    vgg,
+    vgg_weights,
+)
+from jaxperceptual.timing import Variant, Work
+from jaxperceptual.types import Frozen, Params, TrainState
+
+# By the name of --reference: a variant's name, and how it is made.
+REFERENCES = {
+    "torch": {
+        "torch": dict(channels_last=False, compiled=False),
+        "torch, channels last": dict(channels_last=True, compiled=False),
+        "torch.compile": dict(channels_last=True, compiled=True),
+    }
+}
+
+# Iterations of the baseline in a dispatch, where an accelerator makes several at once.
+ITERATIONS = 5
+
+
+class Variants(NamedTuple):
+    """Which ways to do a piece of work, besides ours."""
+
+    reference: str | None = None  # a key of `REFERENCES`
+    forms: bool = False  # also ours without the forms of `cpu`
+    compiled: bool = True  # also what a reference's compiler makes
+
+
+def stylizing(variants: Variants, net: dict[str, Any], size: int) -> Work:
+    """One image of `size` px through the network with these options."""
+    rng = np.random.default_rng(0)
+    images = _pixels(rng, size)
+    variables = _variables(net, rng)
+    model = models.Model("style", net, variables, {})
+
+    def numbers(pixels):
+        return {"output": {"pixels": np.asarray(pixels) / 127.5 - 1}}
+
+    def ours(name, forms):
+        stylizer, x = inference.Stylizer(model), jax.device_put(images)
+
+        def once():
+            with ops.forms(forms):
+                return jax.block_until_ready(stylizer(x))
+
+        return Variant(name, _repeated(once), numbers)
+
+    def theirs(name, layout):
+        torch = torch_reference()
+        twin = torch.StyleNet(variables, norm=net["norm"], upsample=net["upsample"])
+        twin = torch.prepare(twin.eval(), **layout)
+        x = torch.nchw(images, channels_last=layout["channels_last"])
+        return Variant(
+            name, _repeated(lambda: twin(x)), lambda y: numbers(torch.nhwc(y))
+        )
+
+    facts = dict(work="inference", batch_size=1, size=size, **net)
+    return _work(variants, facts, ours, theirs)
+
+
+def train_step(
+    variants: Variants,
+    net: dict[str, Any],
+    config: ConfigDict,
+    *,
+    batch_size: int,
+    size: int,
+) -> Work:
+    """One update of the network from a batch of images of `size` px."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (batch_size, size, size, 3), dtype=np.uint8)
+    style_image = rng.uniform(0, 255, (size, size, 3)).astype(np.float32)
+    weights = vgg_weights.load(config.vgg)
+    goal = config.objective.to_dict()
+    rate = config.optimizer.learning_rate
+    devices = jax.local_devices()[:1]
+    network = nets.StyleNet(**net, axis_name=parallel.DEVICES)
+    tx = training.make_optimizer(rate, warmup_steps=0)
+    variables = _variables(net, rng)
+    params, stats = variables["params"], variables.get("batch_stats", {})
+    start = TrainState(np.int32(0), params, stats, tx.init(params))
+
+    def numbers(metrics, moments):
+        # As one vector: a bias that a later norm cancels has rounding for a gradient,
+        # and no meaningful relative error of its own.
+        gradient = np.concatenate([moments[name].ravel() for name in sorted(moments)])
+        terms = {name: np.float64(value) for name, value in metrics.items()}
+        return {"terms": terms, "gradient": {"all": gradient}}
+
+    def ours(name, forms):
+        features_fn = objectives.vgg_features(weights.preprocessing)
+        objective = objectives.perceptual_objective(features_fn, **goal)
+        with ops.forms(forms):
+            frozen = vgg.frozen(weights.params, [*goal["content"], *goal["style"]])
+            grams = objectives.style_targets(
+                features_fn, frozen, style_image, goal["style"]
+            )
+        frozen = parallel.replicate(Frozen(frozen, grams), devices)
+        state = parallel.replicate(start, devices)
+        step = training.make_train_step(network, objective, tx, devices=devices)
+
+        def once():
+            nonlocal state
+            with ops.forms(forms):
+                state, metrics = step(state, frozen, parallel.shard(images[None], 1))
+            return jax.block_until_ready((metrics, state))[0]
+
+        def our_numbers(metrics):
+            moments = optax.tree.get(parallel.unreplicate(state.opt_state), "mu")
+            moments = traverse_util.flatten_dict(moments, sep="/")
+            return numbers({k: v[0, 0] for k, v in metrics.items()}, moments)
+
+        return Variant(name, _repeated(once), our_numbers)
+
+    def theirs(name, layout):
+        torch = torch_reference()
+        step = torch.TrainStep(
+            torch.StyleNet(variables, norm=net["norm"], upsample=net["upsample"]),
+            torch.Objective(weights, style_image, **goal),
+            rate,
+            **layout,
+        )
+        x = torch.nchw(images, channels_last=layout["channels_last"])
+        return Variant(
+            name, _repeated(lambda: step(x)), lambda m: numbers(m, step.moments())
+        )
+
+    facts = dict(work="train", batch_size=batch_size, size=size, **net)
+    return _work(variants, facts, ours, theirs)
+
+
+def baseline(
+    variants: Variants, goal: goals.Goal, config: ConfigDict, size: int
+) -> Work:
+    """One iteration of the baseline: forward, backward, L-BFGS, pixels into the box.
+
+    One image of `size` px against `goal`, which `config` made; it goes on from call to
+    call. Solvers differ, so what must agree are the terms and the gradient at the
+    start, not the iterates.
+    """
+    rng = np.random.default_rng(0)
+    targets, start = _pixels(rng, size), _pixels(rng, size)
+
+    def numbers(evaluation):
+        terms, gradient = evaluation
+        terms = {name: np.float64(value) for name, value in terms.items()}
+        return {"terms": terms, "gradient": {"pixels": gradient}}
+
+    def ours(name, forms):
+        optimizer = gatys.PixelOptimizer(
+            goal.objective,
+            goal.features_fn,
+            goal.content_layers,
+        )
+        photo = jax.device_put(targets)
+        step = frozen = first = None
+
+        def call(count):
+            nonlocal step, frozen, first
+            with ops.forms(forms):
+                if step is None:
+                    step, frozen = optimizer.start(start, goal.frozen, photo)
+                    terms = {k: v[0] for k, v in step.state.aux.items()}
+                    # A copy: the next step is made in this memory.
+                    first = terms, np.array(step.state.grad)
+                dispatches, rest = divmod(count, ITERATIONS)
+                for n in [ITERATIONS] * dispatches + [1] * rest:
+                    step, _ = optimizer.advance(step, frozen, photo, n)
+            jax.block_until_ready(step)
+            return first
+
+        return Variant(name, call, numbers)
+
+    def theirs(name, layout):
+        torch = torch_reference()
+        weights = vgg_weights.load(config.vgg)
+        step = torch.PixelStep(
+            torch.Objective(weights, goal.style_image, **config.objective.to_dict()),
+            start,
+            targets,
+            history_size=gatys.HISTORY_SIZE,
+            **layout,
+        )
+        return Variant(name, _repeated(step), numbers)
+
+    facts = dict(work="gatys iteration", batch_size=1, size=size)
+    work = _work(variants, facts, ours, theirs)
+    return work._replace(count=ITERATIONS, next_agrees=False)
+
+
+def torch_reference():
+    """The module of that name. Raises InputError where PyTorch is not installed."""
+    from jaxperceptual import torch_reference  # an extra: it may be missing
+
+    return torch_reference
+
+
+def _work(variants: Variants, facts, ours, theirs) -> Work:
+    made = [ours("jax", "auto")]
+    if variants.forms:
+        made.append(ours("jax, plain forms", "plain"))
+    layouts = REFERENCES.get(variants.reference, {})
+    layouts = {
+        k: v for k, v in layouts.items() if variants.compiled or not v["compiled"]
+    }
+    made += [theirs(name, layout) for name, layout in layouts.items()]
+    return Work(facts, made, references=tuple(layouts))
+
+
+def _repeated(once: Callable[[], Any]) -> Callable[[int], Any]:
+    """`once` as a `Variant.call`."""
+
+    def call(count):
+        for _ in range(count):
+            result = once()
+        return result
+
+    return call
+
+
+def _pixels(rng: np.random.Generator, size: int) -> np.ndarray:
+    return rng.uniform(0, 255, (1, size, size, 3)).astype(np.float32)
+
+
+def _variables(net: dict, rng: np.random.Generator) -> Params:
+    """Weights of such a network: kernels as fresh, the rest off their 0 and 1.
+
+    What mixes up a bias, a scale or a running average would go unseen otherwise.
+    """
+    init = functools.partial(nets.StyleNet(**net).init, train=False)
+    images = jax.ShapeDtypeStruct((1, 16, 16, 3), np.float32)
+
+    def draw(path, leaf):
+        if path[-1] == "kernel":
+            return rng.normal(0, np.prod(leaf.shape[:-1]) ** -0.5, leaf.shape)
+        return (path[-1] in ("scale", "var")) + rng.uniform(0, 0.1, leaf.shape)
+
+    shapes = jax.eval_shape(init, jax.random.key(0), images)
+    return jax.tree.map(np.float32, traverse_util.path_aware_map(draw, shapes))
