@@ -155,6 +155,7 @@ class _Run:
         """Optimises and writes, until all are done or a signal was caught."""
         total = self._options.steps * sum(len(photos) for photos in batches)
         self._results.record["first_calls_s"] = 0.0  # of this process, compiling too
+        self._begin, self._done = time.monotonic(), 0  # iterations
         with tqdm(total=total, unit="it", disable=None) as bar:
             for photos in batches:
                 if not self._caught:
@@ -202,6 +203,7 @@ class _Run:
                     results.write_images(photo.name, np.asarray(step.params[i]), marks)
             bar.set_postfix(objective=f"{new.objective[-1].mean():.4g}", refresh=False)
             bar.update(int((position - before).sum()))
+            self._done += int((position - before).sum())
         facts = {
             "batch_size": len(photos),
             "device": results.record["header"]["device"],
@@ -212,6 +214,15 @@ class _Run:
             own = _accepted(jax.tree.map(lambda x, i=i: x[:, i], trace), options.steps)
             results.add(photo, own, facts)
         results.finish_batch()
+        if bar.disable:  # a log file gets a line where a terminal has its bar
+            rate = max(self._done, 1) / (time.monotonic() - self._begin)
+            left = tqdm.format_interval((bar.total - self._done) / rate)
+            print(
+                f"{', '.join(photo.name for photo in photos)}: objective "
+                f"{trace.objective[-1].mean():.4g} after {options.steps} iterations  "
+                f"{rate:.2f} it/s  {left} left",
+                flush=True,
+            )
 
     def _position(self, state: gatys.LBFGSState) -> np.ndarray:
         """Iterations that are behind each image; all, once no step makes it better."""

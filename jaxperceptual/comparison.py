@@ -44,7 +44,7 @@ class Network:
         model = models.read_model(path)
         goals.check_comparable(model, goal, name)
         self.record = {
-            "name": name,
+            "name": Path(name).resolve().name if Path(name).exists() else name,
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
             "steps": model.metadata.get("steps"),
         }

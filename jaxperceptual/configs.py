@@ -4,7 +4,7 @@ import ast
 import difflib
 import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,20 @@ def flatten(config: ConfigDict) -> dict[str, Any]:
 
     visit(config, "")
     return flat
+
+
+def unflatten(flat: Mapping[str, Any]) -> ConfigDict:
+    """The config that `flatten` made this of, as model files remember theirs."""
+    config = ConfigDict()
+    for key, value in flat.items():
+        *groups, last = key.split(".")
+        node = config
+        for name in groups:
+            if name not in node:
+                node[name] = ConfigDict()
+            node = node[name]
+        node[last] = value
+    return config.lock()
 
 
 def _find(name: str) -> Path:

@@ -8,6 +8,7 @@ are ignored.
 """
 
 import io
+import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image as pil
-from PIL import UnidentifiedImageError
+from PIL import ImageDraw, ImageFont, UnidentifiedImageError
 
 from jaxperceptual import files
 from jaxperceptual.errors import InputError
@@ -192,6 +193,32 @@ def grid(
         top = i // columns * (cell_h + gap) + (cell_h - height) // 2
         left = i % columns * (cell_w + gap) + (cell_w - width) // 2
         sheet[top : top + height, left : left + width] = image
+    return sheet
+
+
+def resized(image: Image, size: int) -> Float32[np.ndarray, "_ _ 3"]:
+    """[h w 3] in [0, 255] with `size` pixels on its long side (Lanczos)."""
+    h, w, _ = image.shape
+    target = [max(1, round(n * size / max(h, w))) for n in (w, h)]
+    picture = pil.fromarray(np.rint(image).astype(np.uint8))
+    return np.float32(picture.resize(target, pil.Resampling.LANCZOS))
+
+
+def labelled(
+    image: Float32[np.ndarray, "h w 3"], text: str
+) -> Float32[np.ndarray, "_ _ 3"]:
+    """The image, unchanged at the top, over its name on white; wider where that is."""
+    h, w, _ = image.shape
+    size = max(10, min(h, w) // 14)
+    font = ImageFont.load_default(size=size)
+    width = max(w, math.ceil(font.getlength(text)) + 2)
+    strip = pil.new("RGB", (width, 2 * size), "white")
+    draw = ImageDraw.Draw(strip)
+    draw.text((width / 2, size), text, fill="black", font=font, anchor="mm")
+    left = (width - w) // 2
+    sheet = np.full((h + 2 * size, width, 3), 255, np.float32)
+    sheet[:h, left : left + w] = image
+    sheet[h:] = np.asarray(strip)
     return sheet
 
 

@@ -1,5 +1,7 @@
 """The solver against SciPy, optax and dense algebra; over pixels, against SciPy."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -275,17 +277,24 @@ def test_a_loop_on_the_device_is_its_iterations():
     np.testing.assert_array_equal(found.evaluations, expected.evaluations)
 
 
+# The shipped configs, one for each different set of weights.
+OBJECTIVES = {
+    configs.load_config(str(path)).objective.to_json(): str(path)
+    for path in sorted(configs.FOLDER.glob("style_*.py"))
+}
+
+
 @pytest.mark.slow
 @pytest.mark.weights
 @pytest.mark.parametrize("size", [256, 512, 1024])
-@pytest.mark.parametrize("config", sorted(configs.FOLDER.glob("style_*.py")))
+@pytest.mark.parametrize("config", OBJECTIVES.values(), ids=lambda p: Path(p).stem)
 def test_no_divergence_from_white_noise(config, size):
-    *problem, frozen, targets = pixel_problem(size, str(config))
+    *problem, frozen, targets = pixel_problem(size, config)
     optimizer = gatys.PixelOptimizer(*problem)
     noise = gatys.white_noise(0, size)[None]
     step, full = optimizer.start(noise, frozen, targets[:1])
     start = float(step.state.value[0])
-    step, trace = optimizer.advance(step, full, targets[:1], 25)
+    step, trace = optimizer.advance(step, full, targets[:1], 15)
     assert np.all(np.isfinite(trace.objective))
-    assert trace.objective.max() <= start and trace.objective[-1] < 0.2 * start
+    assert trace.objective.max() <= start and trace.objective[-1] < 0.3 * start
     assert jnp.all((step.params >= 0) & (step.params <= 255))

@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT, load_script
 from PIL import Image
 
-from jaxperceptual import cli, models, reporting, runs
+from jaxperceptual import cli, experiment, models, reporting, runs
 
 script = load_script("train")
 STEPS = 40

@@ -1,0 +1,102 @@
+"""bin/figures at a tiny size: the cells are the single images; what cannot be drawn."""
+
+import numpy as np
+import pytest
+import skimage.data
+from conftest import load_script
+
+from jaxperceptual import (
+    baseline_folder,
+    configs,
+    experiment,
+    figures,
+    images,
+    inference,
+    models,
+)
+from jaxperceptual.errors import InputError
+
+script = load_script("figures")
+pytestmark = pytest.mark.weights
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """A network of the smoke config, after two steps."""
+    folder = tmp_path_factory.mktemp("runs") / "smoke"
+    config = configs.load_config("smoke.py")
+    config.num_steps = 2
+    assert experiment.train(config, folder) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory):
+    path = tmp_path_factory.mktemp("photos") / "cat.png"
+    images.write_image(path, np.float32(skimage.data.chelsea()))
+    return path
+
+
+def test_cells_are_the_single_images(run_folder, photo, tmp_path):
+    argv = f"--model {run_folder} --content {photo} --sizes 32 48 --steps 3"
+    assert script.main([*argv.split(), "-o", str(tmp_path)]) == 0
+    stylizer = inference.Stylizer(models.read_model(run_folder))
+    for size in (32, 48):
+        grid = images.read_image(tmp_path / f"figure_{size}.png")
+        square = np.float32(baseline_folder.read_square(photo, size))
+        folder = tmp_path / f"baseline_smoke_{size}" / "images"
+        style = images.read_image(configs.FOLDER / "styles" / "cubist.png")
+        cells = [
+            images.labelled(images.resized(style, size), "style: smoke"),
+            images.labelled(square, "content"),
+            images.labelled(
+                images.read_image(folder / "cat.png"), "baseline, 3 iterations"
+            ),
+            images.labelled(np.rint(stylizer(square)), "network"),
+        ]
+        expected = images.grid(cells, columns=4)
+        assert grid.shape == expected.shape
+        # The style image is read at style_size first, and so resized twice.
+        assert np.mean(np.abs(grid - expected)) < 2
+        cell = expected.shape[1] // 4 + 2
+        np.testing.assert_array_equal(grid[:, cell:], expected[:, cell:])
+
+
+def test_figures_have_the_papers_numbers():
+    assert figures.FIGURES == {256: "figure6.png", 512: "figure7.png"}
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        ("--model none", "none"),
+        ("--model MODEL --style none.png", "none.png"),
+        ("--model MODEL --style PHOTO", "was trained with style image"),
+        ("--model MODEL --style PHOTO PHOTO", "2 --style for 1 --model"),
+        ("--model MODEL MODEL", "two models are called smoke"),
+        ("--model MODEL --sizes 16", "--size 16; use 32"),
+        ("--model MODEL --steps 0", "--steps 0; use 1"),
+        ("--model MODEL --content none.jpg", "none.jpg"),
+    ],
+)
+def test_bad_input(run_folder, photo, tmp_path, argv, message):
+    argv = argv.replace("MODEL", str(run_folder)).replace("PHOTO", str(photo))
+    argv = argv if "--content" in argv else f"{argv} --content {photo}"
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match=message):
+        script.main([*argv.split(), "-o", str(out)])
+    assert not out.exists()
+
+
+def test_a_folder_that_takes_no_files(run_folder, photo):
+    argv = f"--model {run_folder} --content {photo} --sizes 32 -o {photo}"
+    with pytest.raises(InputError, match="cannot be written"):
+        script.main(argv.split())
+
+
+def test_a_model_that_does_not_tell_how_it_was_trained(run_folder, photo, tmp_path):
+    model = models.read_model(run_folder)
+    models.write_model(tmp_path / "bare.safetensors", model._replace(metadata={}))
+    argv = f"--model {tmp_path / 'bare.safetensors'} --content {photo} -o {tmp_path}"
+    with pytest.raises(InputError, match="does not tell how it was trained"):
+        script.main(argv.split())
