@@ -17,7 +17,17 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from jaxperceptual import configs, files, goals, nets, runs, table1, timing, works
+from jaxperceptual import (
+    configs,
+    files,
+    gatys,
+    goals,
+    nets,
+    runs,
+    table1,
+    timing,
+    works,
+)
 from jaxperceptual.errors import InputError
 from jaxperceptual.timing import Work
 
@@ -160,7 +170,7 @@ def _table1(options, config, goal, report: dict[str, Any]) -> Iterator[str]:
     report |= {"net": net, "budget_s": options.budget, "results": []}
     yield (
         f"Network: {net['norm']} norm, {net['upsample']}, width {net['width']:g}; "
-        f"baseline: L-BFGS with {works.HISTORY_SIZE} pairs, no line search; one image, "
+        f"baseline: L-BFGS with {gatys.HISTORY_SIZE} pairs, no line search; one image, "
         f"{options.config}.\n"
     )
     yield table1.HEAD

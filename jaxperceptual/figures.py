@@ -1,6 +1,7 @@
 """Figures 6 and 7: style, content, the baseline and the network side by side."""
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,8 +53,9 @@ def run(
 
     Raises InputError, before anything is computed or written, for a model that is not
     there or no style model, a style image that is not the one it was trained with,
-    sizes and steps that cannot be, photos that are not there, and a folder that takes
-    no files.
+    sizes and steps that cannot be, photos that are not there or that a result would
+    replace, two photos of one name, and a folder that takes no files. Photos that
+    cannot be read are named on stderr and left out; the exit code is then 1.
     """
     if styles and len(styles) != len(model_names):
         raise InputError(
@@ -71,18 +73,29 @@ def run(
         config = _config_of(model, name, style)
         goal = goals.load_goal(config)
         goals.check_comparable(model, goal, name)
-        short = path.parent.name if path.name == models.FILE_NAME else path.stem
+        own = path.name == models.FILE_NAME  # a run folder's: the run has the name
+        short = path.resolve().parent.name if own else path.stem
         if short in found:
             raise InputError(f"two models are called {short}; rename one.")
         found[short] = model, config, goal.style_image
     photos, errors = baseline_folder.read_photos(content, min(sizes), num)
-    output = runs.make_folder(Path(output), "-o")
+    paths = [photo.path for photo in photos]
+    output = Path(output)
+    for each in options:
+        for short in found:
+            folder = _baseline_folder(output, short, each.size)
+            baseline_folder.check_names(photos, each, folder)
+        figure = _figure(output, each.size)
+        if figure.resolve() in (path.resolve() for path in paths):
+            raise InputError(f"{figure}: would replace this photo; choose another -o.")
+    runs.make_folder(output, "-o")
+    for error in errors:
+        print(f"figures: {error}; left out", file=sys.stderr)
     code = int(bool(errors))
     for each in options:
         cells: list[Image] = []
         for short, (model, config, style_image) in found.items():
-            folder = output / f"baseline_{short}_{each.size}"
-            paths = [photo.path for photo in photos]
+            folder = _baseline_folder(output, short, each.size)
             code = baseline.run(config, each, paths, folder, command=command) or code
             if code > 1:
                 return code
@@ -98,10 +111,18 @@ def run(
                     images.labelled(optimised, f"baseline, {steps} iterations"),
                     images.labelled(stylizer(square), "network"),
                 ]
-        path = output / FIGURES.get(each.size, f"figure_{each.size}.png")
-        images.write_image(path, images.grid(cells, columns=4))
-        print(path)
+        figure = _figure(output, each.size)
+        images.write_image(figure, images.grid(cells, columns=4))
+        print(figure)
     return code
+
+
+def _figure(output: Path, size: int) -> Path:
+    return output / FIGURES.get(size, f"figure_{size}.png")
+
+
+def _baseline_folder(output: Path, short: str, size: int) -> Path:
+    return output / f"baseline_{short}_{size}"
 
 
 def _config_of(model: models.Model, name: str, style: str | None):
@@ -110,7 +131,7 @@ def _config_of(model: models.Model, name: str, style: str | None):
         with (config := configs.unflatten(model.metadata["training"])).unlocked():
             config.style_image = style or model.metadata["style"]["name"]
             config.default_style_image = ""
-    except KeyError as error:
+    except (KeyError, TypeError) as error:
         raise InputError(
             f"{name}: does not tell how it was trained ({error}); use a model that "
             "bin/train wrote."

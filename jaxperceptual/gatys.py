@@ -204,17 +204,22 @@ class ProjectedLBFGS:
         )
 
     def run(self, init_params: Variables, *args) -> OptStep:
-        """Minimises until `maxiter` steps, an error up to `tol`, or failure."""
+        """Minimises until `maxiter` steps, an error up to `tol`, or failure.
+
+        One compiled loop, which nothing interrupts; `jax.jit` and `jax.vmap` take it.
+        """
+
+        def unfinished(step):
+            state = step.state
+            far = (state.iter_num < self.maxiter) & (state.error > self.tol)
+            return far & ~state.failed
+
         params = self._project(jnp.asarray(init_params))
-        state = jax.jit(self.init_state)(params, *args)
-        update = jax.jit(self.update, donate_argnums=(0, 1))
-        while (
-            state.iter_num < self.maxiter
-            and state.error > self.tol
-            and not state.failed
-        ):
-            params, state = update(params, state, *args)
-        return OptStep(params, state)
+        return jax.lax.while_loop(
+            unfinished,
+            lambda step: self.update(*step, *args),
+            OptStep(params, self.init_state(params, *args)),
+        )
 
     def _evaluate(self, x, *args):
         value, grad = jax.value_and_grad(self.loss_fn, has_aux=self.has_aux)(x, *args)
@@ -261,26 +266,30 @@ class ProjectedLBFGS:
         )
         back = jnp.argsort(order)
         q = g - _combine(alphas[back], y)
-        newest = (state.num_pairs - 1) % m
-        y_new = y[newest]
-        scale = jnp.where(used[-1], curvatures[-1], 0) / jnp.where(
-            used[-1], _dot(y_new, precondition(y_new)), 1
+        newest = m - 1 - jnp.argmax(used[::-1])
+        y_new = y[order[newest]]
+        scale = jnp.where(used[newest], curvatures[newest], 0) / jnp.where(
+            used[newest], _dot(y_new, precondition(y_new)), 1
         )
         q = scale * precondition(q)
         betas = jnp.where(
             used, curvatures * alphas - _products(y, q[None])[order, 0], 0
         )
         q += free * _combine(solve_triangular(r, betas, trans=1)[back], s)
-        downhill = (_dot(g, q) > 0) & used[-1]
-        return -jnp.where(downhill, q, self._first_step(precondition(g)))
+        downhill = (_dot(g, q) > 0) & used[newest]
+        last = s[(state.num_pairs - 1) % m]
+        steepest = self._steepest(precondition(g), last, state.num_pairs)
+        return -jnp.where(downhill, q, steepest)
 
-    def _first_step(self, g):
+    def _steepest(self, g, last, num_pairs):
+        """`g` as long as a first step, and no longer than the last one."""
         width = jnp.broadcast_to(jnp.asarray(self.upper) - self.lower, g.shape)
-        size = jnp.sqrt(jnp.mean(jnp.square(g)))
-        first = jnp.mean(width) * _FIRST_STEP
+        length = jnp.mean(width) * _FIRST_STEP
         # Without a box there is no unit: optax's and SciPy's choice is a step of 1.
-        first = jnp.where(jnp.isfinite(first), first, 1 / jnp.sqrt(float(g.size)))
-        return g * (first / jnp.where(size > 0, size, 1))
+        length = jnp.where(jnp.isfinite(length), length, 1 / jnp.sqrt(float(g.size)))
+        length = jnp.where(num_pairs > 0, jnp.minimum(length, _rms(last)), length)
+        size = _rms(g)
+        return g * (length / jnp.where(size > 0, size, 1))
 
 
 class PixelOptimizer:
@@ -388,6 +397,10 @@ def white_noise(seed: int, size: int) -> Image:
 
 def _dot(a, b):
     return jnp.sum(a * b)
+
+
+def _rms(a):
+    return jnp.sqrt(jnp.mean(jnp.square(a)))
 
 
 def _products(a, b):

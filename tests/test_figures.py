@@ -62,6 +62,18 @@ def test_cells_are_the_single_images(run_folder, photo, tmp_path):
         np.testing.assert_array_equal(grid[:, cell:], expected[:, cell:])
 
 
+def test_a_broken_photo_is_named_and_left_out(
+    run_folder, photo, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "broken.png").write_bytes(photo.read_bytes()[:-2000])
+    monkeypatch.chdir(run_folder)  # a model whose path has no folder in it
+    argv = f"--model model.safetensors --content {tmp_path} {photo} --sizes 32"
+    assert script.main([*argv.split(), "--steps", "1", "-o", str(tmp_path / "o")]) == 1
+    assert "broken.png: cannot be read as an image" in capsys.readouterr().err
+    results = sorted(path.name for path in (tmp_path / "o").iterdir())
+    assert results == ["baseline_smoke_32", "figure_32.png"]
+
+
 def test_figures_have_the_papers_numbers():
     assert figures.FIGURES == {256: "figure6.png", 512: "figure7.png"}
 
@@ -77,15 +89,28 @@ def test_figures_have_the_papers_numbers():
         ("--model MODEL --sizes 16", "--size 16; use 32"),
         ("--model MODEL --steps 0", "--steps 0; use 1"),
         ("--model MODEL --content none.jpg", "none.jpg"),
+        ("--model MODEL --content PHOTO OTHER", "would both become"),
     ],
 )
 def test_bad_input(run_folder, photo, tmp_path, argv, message):
     argv = argv.replace("MODEL", str(run_folder)).replace("PHOTO", str(photo))
+    other = tmp_path / "cat.png"  # of the same name
+    other.write_bytes(photo.read_bytes())
+    argv = argv.replace("OTHER", str(other))
     argv = argv if "--content" in argv else f"{argv} --content {photo}"
     out = tmp_path / "out"
     with pytest.raises(InputError, match=message):
         script.main([*argv.split(), "-o", str(out)])
     assert not out.exists()
+
+
+def test_a_photo_is_never_replaced(run_folder, photo, tmp_path):
+    path = tmp_path / "figure_32.png"
+    path.write_bytes(photo.read_bytes())
+    argv = f"--model {run_folder} --content {path} --sizes 32 -o {tmp_path}"
+    with pytest.raises(InputError, match="would replace this photo"):
+        script.main(argv.split())
+    assert path.read_bytes() == photo.read_bytes()
 
 
 def test_a_folder_that_takes_no_files(run_folder, photo):
@@ -96,7 +121,9 @@ def test_a_folder_that_takes_no_files(run_folder, photo):
 
 def test_a_model_that_does_not_tell_how_it_was_trained(run_folder, photo, tmp_path):
     model = models.read_model(run_folder)
-    models.write_model(tmp_path / "bare.safetensors", model._replace(metadata={}))
+    # As another program might have written it: no settings, and a bare name.
+    model = model._replace(metadata={"training": {}, "style": "cubist.png"})
+    models.write_model(tmp_path / "bare.safetensors", model)
     argv = f"--model {tmp_path / 'bare.safetensors'} --content {photo} -o {tmp_path}"
     with pytest.raises(InputError, match="does not tell how it was trained"):
         script.main(argv.split())

@@ -29,7 +29,7 @@ def reconstruct(photo, out, *argv):
 
 
 def test_features_of_the_first_layers_bring_the_image_back(photo, tmp_path, capsys):
-    argv = "--features --layers relu1_1 relu1_2 --steps 60".split()
+    argv = "--features --layers relu1_1 relu1_2 --steps 60 --tv 1e-3".split()
     rows = reconstruct(photo, tmp_path, *argv)
     target = images.read_image(photo)
     h, w, _ = target.shape
@@ -51,7 +51,9 @@ def test_features_of_the_first_layers_bring_the_image_back(photo, tmp_path, caps
 
 
 def test_style_forgets_where_things_are(photo, tmp_path):
-    rows = reconstruct(photo, tmp_path, *"--style --layers relu2_2 --steps 40".split())
+    argv = "--style --layers relu2_2 --steps 40 --tv 0".split()
+    rows = reconstruct(photo, tmp_path, *argv)
+    assert all(row["tv"] == "0.0" for row in rows)
     values = [float(row["loss"]) for row in rows]
     assert values[-1] < values[0] / 100
     found = images.read_image(tmp_path / "cat_relu2_2.png").ravel()
