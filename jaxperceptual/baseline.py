@@ -30,7 +30,7 @@ _CHUNK = 10  # evaluations a dispatch; on a CPU 1, since there one takes long an
 def run(
     config: ConfigDict,
     options: Options,
-    content: Sequence[str | os.PathLike],
+    content: Sequence[str | os.PathLike] | None,
     output: str | os.PathLike,
     *,
     num: int | None = None,
@@ -49,7 +49,7 @@ def run(
     Args:
       config: The objective's; its network, data and so on do not matter.
       options: How to optimise.
-      content: Photos, and folders of photos.
+      content: Photos, and folders of photos; None for those in scikit-image.
       output: A folder, made if need be.
       num: Only the first so many photos.
       model: A run folder, a model file, or a shipped model's name, for figure 5.

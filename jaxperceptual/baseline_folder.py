@@ -19,7 +19,7 @@ import numpy as np
 import PIL.Image
 from ml_collections import ConfigDict
 
-from jaxperceptual import configs, files, gatys, images
+from jaxperceptual import configs, files, gatys, images, sources
 from jaxperceptual.errors import InputError
 from jaxperceptual.types import Bytes, Image
 
@@ -82,15 +82,20 @@ class Photo(NamedTuple):
 
 
 def read_photos(
-    content: Sequence[str | os.PathLike], size: int, num: int | None = None
+    content: Sequence[str | os.PathLike] | None, size: int, num: int | None = None
 ) -> tuple[list[Photo], list[InputError]]:
     """The photos of files and folders, and why some of them cannot be read.
+
+    None stands for the photos that scikit-image ships.
 
     Raises InputError for a path that is not there, a folder without images, and if
     none can be read.
     """
     if num is not None and num < 1:
         raise InputError(f"--num {num}; use 1 or more.")
+    if content is None:
+        source = sources.open_source(sources.EMBEDDED)
+        content = [source.name(i) for i in range(len(source))]
     paths = [path for given in content for path in images.find_images(given)]
     photos, errors = [], []
     for path in list(dict.fromkeys(paths))[:num]:

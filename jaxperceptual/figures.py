@@ -25,7 +25,7 @@ FIGURES = {256: "figure6.png", 512: "figure7.png"}  # as the paper numbers them
 
 def run(
     model_names: Sequence[str],
-    content: Sequence[str | os.PathLike],
+    content: Sequence[str | os.PathLike] | None,
     output: str | os.PathLike,
     *,
     styles: Sequence[str] = (),
@@ -43,7 +43,8 @@ def run(
 
     Args:
       model_names: Run folders, model files, or names of shipped models.
-      content: Photos and folders of photos; their centre squares are shown.
+      content: Photos and folders of photos, None for those in scikit-image; their
+        centre squares are shown.
       output: A folder, made if need be.
       styles: The style image of each model, where it is not in configs/styles.
       sizes: Sides of the squares, pixels.

@@ -220,12 +220,34 @@ def evaluations_of_scipy(value_and_grad, start, count):
         bounds=[(0, 255)] * start.size,
         options=dict(maxfun=count, maxiter=count, ftol=0, gtol=0),
     )
+    assert len(values) >= count
+    return min(values[:count])
+
+
+def evaluations_of_torch(value_and_grad, start, count):
+    torch = pytest.importorskip("torch")
+    x = torch.from_numpy(start.copy()).requires_grad_()
+    options = dict(max_iter=10 * count, max_eval=count, history_size=100)
+    optimizer = torch.optim.LBFGS([x], tolerance_grad=0, tolerance_change=0, **options)
+    values = []
+
+    def closure():
+        with torch.no_grad():
+            x.clamp_(0, 255)
+        value, grad = value_and_grad(x.detach().numpy())
+        values.append(float(value))
+        x.grad = torch.from_numpy(np.array(grad))
+        return torch.tensor(values[-1])
+
+    optimizer.step(closure)
+    assert len(values) >= count
     return min(values[:count])
 
 
 @pytest.mark.weights
-def test_pixels_get_lower_than_with_scipy():
-    problem = pixel_problem(32)
+@pytest.mark.parametrize("reference", [evaluations_of_scipy, evaluations_of_torch])
+def test_pixels_get_lower_than_by_others(reference):
+    problem = pixel_problem(32, "smoke.py")
     optimizer = gatys.PixelOptimizer(*problem[:3])
     _, _, _, frozen, targets = problem
     start = gatys.white_noise(0, 32)
@@ -233,7 +255,7 @@ def test_pixels_get_lower_than_with_scipy():
     loss_fn = jax.jit(
         jax.value_and_grad(lambda x: problem[0](frozen, x[None], targets[:1])[0])
     )
-    theirs = evaluations_of_scipy(loss_fn, start, 60)
+    theirs = reference(loss_fn, start, 60)
     step, trace = optimizer.advance(step, full, targets[:1], 59)
     assert trace.evaluations[-1, 0] == 60 and trace.iteration[-1, 0] == 59
     assert trace.objective.min() <= theirs
