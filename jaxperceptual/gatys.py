@@ -389,10 +389,10 @@ def coarse_first(image: jax.Array) -> jax.Array:
     return jnp.fft.irfft2(spectrum, s=(h, w), axes=(0, 1)).astype(image.dtype)
 
 
-def white_noise(seed: int, size: int) -> Image:
-    """The paper's start: uniform in [0, 255], [size size 3]."""
+def white_noise(seed: int, height: int, width: int | None = None) -> Image:
+    """The start: uniform in [0, 255], [height width 3]; a square without width."""
     rng = np.random.default_rng(seed)
-    return rng.uniform(0, 255, (size, size, 3)).astype(np.float32)
+    return rng.uniform(0, 255, (height, width or height, 3)).astype(np.float32)
 
 
 def _dot(a, b):

@@ -178,8 +178,7 @@ def reconstruct(
     optimizer = gatys.PixelOptimizer(
         objective, features_fn, tuple(content), linesearch="backtracking"
     )
-    rng = np.random.default_rng(options.seed)
-    noise = rng.uniform(0, 255, target.shape).astype(np.float32)
+    noise = gatys.white_noise(options.seed, h, w)
     with runs.enough_memory(f"{layer} of {w} x {h} px", "a smaller --size"):
         step, frozen = optimizer.start(
             noise[None], Frozen(variables, grams), target[None]
