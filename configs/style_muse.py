@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
             source="embedded",  # or a folder, a tar, tfds:coco/2014
             image_size=256,
             batch_size=4,
-            random_crop=False,  # the paper resizes to image_size x image_size
+            crop="stretch",  # as the paper; or random, or patch
             flip=False,
             cache="",  # a folder: decode once, then read a memory map
             num_workers=0,  # processes; 0 reads in threads

@@ -23,8 +23,10 @@ from jaxtyping import UInt8
 from jaxperceptual import workers
 from jaxperceptual.cache import Cached, open_cache
 from jaxperceptual.errors import InputError
-from jaxperceptual.photos import EMBEDDED_CROP, RANDOM_CROP, Photos
+from jaxperceptual.photos import EMBEDDED_CROP, PATCH, RANDOM_CROP, Photos
 from jaxperceptual.sources import EMBEDDED, open_source
+
+_CROPS = {"stretch": None, "random": RANDOM_CROP, "patch": PATCH}
 
 Batch = UInt8[np.ndarray, "n size size 3"]
 
@@ -41,14 +43,16 @@ class Loader:
       source: A folder, searched in depth, of images and of uncompressed tar archives
         of images; one such archive; `tfds:NAME` or `tfds:NAME:SPLIT` (`train` if not
         given; `tfds:coco/2014`), prepared as array_record; or `embedded`, the photos
-        inside the scikit-image package, always cropped at random scales and
-        positions and flipped at random.
+        inside the scikit-image package, flipped at random and cropped at random
+        scales, aspect ratios and positions (or in patches).
       seed: Non-negative, below 2**32.
       batch_size: Images a batch.
       image_size: Side of the square, pixels.
       start: Batches to pass over, without decoding them.
-      random_crop: Instead of stretching, cut a square from a random place, its side
-        1 / 1.5 to 1 times the photo's short side.
+      crop: What makes a photo square: "stretch"; "random", a square from a random
+        place, its side 1 / 1.5 to 1 times the photo's short side, scaled; or "patch",
+        from a random place too, but of the photo's own pixels, not scaled: smaller
+        photos are passed over.
       flip: Mirror every second image, at random.
       num_workers: Processes that decode; 0 decodes in threads of this process.
       cache: A folder for the decoded, resized images (N * image_size**2 * 3 bytes):
@@ -77,7 +81,7 @@ class Loader:
         batch_size: int,
         image_size: int,
         start: int = 0,
-        random_crop: bool = False,
+        crop: str = "stretch",
         flip: bool = False,
         num_workers: int = 0,
         cache: str | Path | None = None,
@@ -89,11 +93,13 @@ class Loader:
         _check_range("image_size", image_size, 1)
         _check_range("start", start, 0)
         _check_range("num_workers", num_workers, 0)
-        crop = RANDOM_CROP if random_crop else None
+        if crop not in _CROPS:
+            raise InputError(f"crop={crop!r}; use one of {', '.join(_CROPS)}.")
+        box = _CROPS[crop]
         if str(source) == EMBEDDED:
-            crop, flip = EMBEDDED_CROP, True
-        if cache is not None and crop is not None:
-            what = "random_crop" if random_crop else f"the source {EMBEDDED!r}"
+            box, flip = box if crop == "patch" else EMBEDDED_CROP, True
+        if cache is not None and box is not None:
+            what = f"crop={crop}" if crop != "stretch" else f"the source {EMBEDDED!r}"
             raise InputError(
                 f"cache={cache} keeps one resized copy of each image, but {what} cuts "
                 "a new crop each time; use one or the other."
@@ -112,7 +118,7 @@ class Loader:
         # Also runs at exit, before multiprocessing ends its children the hard way.
         self._finalize = weakref.finalize(self, _stop, self._running)
 
-        photos: Photos | Cached = Photos(self._source, image_size, crop)
+        photos: Photos | Cached = Photos(self._source, image_size, box)
         if cache is not None:
             photos = open_cache(Path(cache), photos)
         dataset = (

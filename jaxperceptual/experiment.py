@@ -19,6 +19,7 @@ from tqdm import tqdm
 from jaxperceptual import (
     configs,
     data,
+    degradations,
     files,
     goals,
     models,
@@ -57,17 +58,20 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
     """
     workdir = Path(workdir)
     _check_numbers(config)
+    net = models.make_net(
+        config.task, config.net, source="config", axis_name=parallel.DEVICES
+    )
+    degradation, input_size = _read_degradation(config)
     devices = parallel.devices_for(config.data.batch_size)
     goal = goals.load_goal(config)
-    net = models.NETS[config.task](**config.net, axis_name=parallel.DEVICES)
     tx = training.make_optimizer(**config.optimizer)
-    state = training.init_state(
-        jax.random.key(config.seed), net, tx, config.data.image_size
-    )
+    state = training.init_state(jax.random.key(config.seed), net, tx, input_size)
+    made_with = {
+        key: goal.record[key] for key in ("style", "vgg") if key in goal.record
+    }
     record = {
         "config": configs.flatten(config),
-        "style": goal.record["style"],
-        "vgg": goal.record["vgg"],
+        **made_with,
         "devices": len(devices),
     }
     with contextlib.ExitStack() as stack:
@@ -94,7 +98,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
                     seed=config.seed,
                     batch_size=config.data.batch_size,
                     image_size=config.data.image_size,
-                    random_crop=config.data.random_crop,
+                    crop=config.data.crop,
                     flip=config.data.flip,
                     cache=config.data.cache or None,
                     num_workers=config.data.num_workers,
@@ -114,10 +118,18 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
             )
             run = _Run(config, workdir, devices, checkpoints, record)
             train_step = training.make_train_step(
-                net, goal.objective, tx, devices=devices
+                net,
+                goal.objective,
+                tx,
+                devices=devices,
+                degradation=degradation,
+                seed=config.seed,
             )
             sampler = reporting.Sampler(
-                net, reporting.sample_photos(config.sample_photos), workdir / "samples"
+                net,
+                reporting.sample_photos(config.sample_photos),
+                workdir / "samples",
+                degradation,
             )
             with runs.enough_memory(
                 f"a step of {config.data.batch_size} x {config.data.image_size} px",
@@ -141,8 +153,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
                 {"params": state.params, "batch_stats": state.batch_stats},
                 {
                     "steps": int(state.step),
-                    "style": record["style"],
-                    "vgg": record["vgg"],
+                    **made_with,
                     "training": record["config"],
                 },
             ),
@@ -241,7 +252,7 @@ class _Run:
                 at = step - len(bad) + 1 + int(bad.argmax())
                 raise InputError(
                     f"step {at}: {name} is {metrics[name][bad.argmax()]}; {kept}. "
-                    "Lower --config.optimizer.learning_rate or the style weights, in "
+                    "Lower --config.optimizer.learning_rate or the weights, in "
                     "a new --workdir."
                 )
         names = ["loss", *(name for name in metrics if name != "loss")]
@@ -265,9 +276,23 @@ def _passed(before: int, step: int, every: int) -> bool:
     return bool(every) and before // every < step // every
 
 
+def _read_degradation(
+    config: ConfigDict,
+) -> tuple[degradations.Degradation | None, int]:
+    """What is done to the photos of a restoration config, and the side that is left."""
+    image_size = config.data.image_size
+    if "degradation" not in config:
+        return None, image_size
+    factor = config.net.factor
+    degradation = degradations.make(config.degradation.to_dict(), factor)
+    if image_size % factor:
+        raise InputError(
+            f"data.image_size={image_size}; use a multiple of the factor {factor}."
+        )
+    return degradation, image_size // factor
+
+
 def _check_numbers(config: ConfigDict) -> None:
-    if config.task not in models.NETS:
-        raise InputError(f"task={config.task!r}; use one of {', '.join(models.NETS)}.")
     flat = configs.flatten(config)
     for key, least in (
         ("seed", 0),
@@ -283,7 +308,7 @@ def _check_numbers(config: ConfigDict) -> None:
         ("data.image_size", 16),
         ("data.num_workers", 0),
     ):
-        if not least <= flat[key] < 2**32:
+        if key in flat and not least <= flat[key] < 2**32:
             raise InputError(f"{key}={flat[key]}; use {least} or more, below 2**32.")
     # Checkpoints are made where dispatches end, and kept where checkpoints are made.
     for key, of in (

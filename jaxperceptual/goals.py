@@ -24,33 +24,40 @@ class Goal(NamedTuple):
     features_fn: objectives.FeaturesFn
     content_layers: tuple[str, ...]
     frozen: Frozen
-    style_image: Image
+    style_image: Image | None  # of a style config
     record: dict[str, Any]  # {"style": ..., "vgg": ..., "objective": ...} as JSON
 
 
 def load_goal(config: ConfigDict) -> Goal:
     """Reads the style image and the weights that the config names.
 
-    Prints which style image it is. Raises InputError for what is not there, or for an
-    objective that cannot be.
+    Prints which style image it is, where the config is one of style. Raises InputError
+    for what is not there, or for an objective that cannot be.
     """
-    style_path, style_image = read_style(config)
     weights = vgg_weights.load(config.vgg)
     features_fn = objectives.vgg_features(weights.preprocessing)
     weighted = config.objective.to_dict()
     objective = objectives.perceptual_objective(features_fn, **weighted)
     layers = objectives.layers_of(weighted["content"], weighted["style"])
     variables = vgg.frozen(weights.params, layers) if layers else {}
-    style_layers = objectives.layers_of(weighted["style"])
-    grams = objectives.style_targets(features_fn, variables, style_image, style_layers)
-    record = {
-        "style": {
+    record = {"vgg": {"name": config.vgg, "fingerprint": weights.fingerprint}}
+    style_image, grams = None, {}
+    if "style_image" in config:
+        style_path, style_image = read_style(config)
+        grams = objectives.style_targets(
+            features_fn, variables, style_image, objectives.layers_of(weighted["style"])
+        )
+        record["style"] = {
             "name": style_path.name,
             "sha256": hashlib.sha256(style_path.read_bytes()).hexdigest(),
-        },
-        "vgg": {"name": config.vgg, "fingerprint": weights.fingerprint},
-        "objective": {"style_size": config.style_size, **weighted},
-    }
+        }
+        weighted = {"style_size": config.style_size, **weighted}
+    elif objectives.layers_of(weighted["style"]):
+        raise InputError(
+            "objective.style has weights, but this config names no style_image; "
+            "use a style config, or weights of 0."
+        )
+    record["objective"] = weighted
     return Goal(
         objective,
         features_fn,

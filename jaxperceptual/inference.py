@@ -4,11 +4,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxperceptual import models
+from jaxperceptual import color, models
 from jaxperceptual.types import Image
-
-# Y of BT.601 (full range, as in JPEG), the luma of YCbCr and of YIQ.
-LUMA_WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class Stylizer:
@@ -73,7 +70,7 @@ def mix(
         raise ValueError(f"strength={strength}; use 0 (the photo) to 1 (all style).")
     if preserve_color:
         # Cb and Cr depend on B - Y and R - Y alone: adding grey keeps them.
-        shift = (stylized - photo) @ LUMA_WEIGHTS
+        shift = color.luma(stylized - photo)
         stylized = np.clip(photo + shift[..., None], 0.0, 255.0)
     if strength == 1:
         return stylized

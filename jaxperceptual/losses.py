@@ -7,7 +7,7 @@ pixel and style losses as in equations 2 to 4, the total variation a sum.
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxperceptual import ops
+from jaxperceptual import color, ops
 
 
 def feature_loss(
@@ -22,6 +22,13 @@ def pixel_loss(
 ) -> Float[Array, ""]:
     """Squared distance over `h * w * c`, pixels in [0, 255] (section 3.2)."""
     return jnp.mean(jnp.square(output - target))
+
+
+def luma_loss(
+    output: Float[Array, "n h w 3"], target: Float[Array, "n h w 3"]
+) -> Float[Array, ""]:
+    """The pixel loss of brightness alone, Y' in [0, 255]; what SRCNN minimises."""
+    return jnp.mean(jnp.square(color.luma(output - target)))
 
 
 def gram_matrix(features: Float[Array, "n h w c"]) -> Float[Array, "n c c"]:

@@ -26,7 +26,14 @@ from jaxperceptual.errors import InputError
 FILE_NAME = "model.safetensors"  # within a run folder
 FORMAT = "jaxperceptual-model"
 VERSION = 1
-NETS = {"style": nets.StyleNet}  # by task
+# By task and name; the first is that of a model which names none.
+NETS: dict[str, dict[str, type[nn.Module]]] = {
+    "style": {"StyleNet": nets.StyleNet},
+    "restoration": {
+        "SuperResolutionNet": nets.SuperResolutionNet,
+        "SRCNN": nets.SRCNN,
+    },
+}
 
 _PRETRAINED = Path(__file__).parent / "pretrained"
 _HEADER = ("format", "version", "task", "net")
@@ -36,7 +43,7 @@ class Model(NamedTuple):
     """All that is needed to run a trained network, and where it came from."""
 
     task: str  # a key of `NETS`
-    net_config: dict[str, Any]  # keyword options of the task's network
+    net_config: dict[str, Any]  # `name`, and keyword options, of the network
     variables: dict[str, Any]  # {"params": ..., "batch_stats": ...}, float32
     metadata: dict[str, Any]  # how it was trained: anything JSON holds
 
@@ -46,7 +53,34 @@ def build_net(model: Model) -> nn.Module:
 
     Raises InputError for a task or a net option that this version does not know.
     """
-    return _build_net(model.task, model.net_config, source="model")
+    return make_net(model.task, model.net_config, source="model")
+
+
+def make_net(
+    task: str,
+    net_config: Mapping[str, Any],
+    *,
+    source: str | os.PathLike,
+    axis_name: str | None = None,
+) -> nn.Module:
+    """The network that a config or a model file, `source`, describes.
+
+    Raises InputError for a task, a name or an option that there is none of.
+    """
+    if task not in NETS:
+        raise InputError(f"{source}: task={task!r}; use one of {', '.join(NETS)}.")
+    options = dict(net_config)
+    name = options.pop("name", next(iter(NETS[task])))
+    if name not in NETS[task]:
+        names = ", ".join(NETS[task])
+        raise InputError(f"{source}: net.name={name!r} for {task}; use one of {names}.")
+    try:
+        return NETS[task][name](**options, axis_name=axis_name)
+    except TypeError as error:
+        raise InputError(
+            f"{source}: net options {options} do not fit {name} ({error}); "
+            "use the jaxperceptual that wrote it."
+        ) from error
 
 
 def write_model(path: str | os.PathLike, model: Model) -> None:
@@ -63,7 +97,7 @@ def write_model(path: str | os.PathLike, model: Model) -> None:
         name: np.ascontiguousarray(value, np.float32)
         for name, value in _flatten(model.variables).items()
     }
-    _check_tensors(tensors, _build_net(model.task, model.net_config, path), path)
+    _check_tensors(tensors, make_net(model.task, model.net_config, source=path), path)
     header = {
         "format": FORMAT,
         "version": VERSION,
@@ -112,7 +146,7 @@ def read_model(path: str | os.PathLike, *, task: str = "style") -> Model:
         raise InputError(
             f"{path}: cannot be read ({error.strerror or error}); check the file."
         ) from error
-    _check_tensors(tensors, _build_net(task, config["net"], path), path)
+    _check_tensors(tensors, make_net(task, config["net"], source=path), path)
     variables = traverse_util.unflatten_dict(tensors, sep="/")
     metadata = {key: value for key, value in config.items() if key not in _HEADER}
     return Model(task, config["net"], {"batch_stats": {}} | variables, metadata)
@@ -184,20 +218,6 @@ def _check_header(header: Mapping[str, str], task: str, path: Path) -> dict[str,
     return config
 
 
-def _build_net(
-    task: str, net_config: Mapping[str, Any], source: str | os.PathLike
-) -> nn.Module:
-    if task not in NETS:
-        raise InputError(f"{source}: task {task}; use one of {', '.join(NETS)}.")
-    try:
-        return NETS[task](**net_config)
-    except TypeError as error:
-        raise InputError(
-            f"{source}: net options {dict(net_config)} do not fit "
-            f"{NETS[task].__name__} ({error}); use the jaxperceptual that wrote it."
-        ) from error
-
-
 def _check_tensors(
     tensors: Mapping[str, np.ndarray], net: nn.Module, source: str | os.PathLike
 ) -> None:
@@ -232,7 +252,7 @@ def _check_tensors(
 
 
 def _describe(net: nn.Module) -> str:
-    options = ("norm", "width", "upsample")
+    options = ("factor", "norm", "width", "upsample")
     texts = [f"{key}={getattr(net, key)}" for key in options if hasattr(net, key)]
     return f"{type(net).__name__}({', '.join(texts)})"
 

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxperceptual import ops
+from jaxperceptual import color, degradations, ops
 from jaxperceptual.errors import InputError
 from jaxperceptual.layers import (
     NORMS,
@@ -17,6 +17,8 @@ from jaxperceptual.types import Images
 
 BORDER = 40  # px of reflection: ten unpadded 3 x 3 convolutions at a quarter size
 NUM_RESIDUAL_BLOCKS = 5
+SR_WIDTH = 64  # channels
+NUM_SR_RESIDUAL_BLOCKS = 4
 # Each output pixel sums 9 * 9 * 32 = 2,592 rectified inputs of mean 0.4, so one Adam
 # step of 1e-3 can move the sum by 1: at scale 1 that is most of the tanh's slope, and
 # ten steps drive it into the flat ends. What functions the network can be is the same.
@@ -71,6 +73,77 @@ class StyleNet(nn.Module):
         x = block(32, 3, upsample=self.upsample, name="up2")(x, train=train)
         x = Conv(3, 9, padding=4, name="out")(x)
         return scaled_tanh(x)[:, :h, :w]
+
+
+class SuperResolutionNet(nn.Module):
+    """Restoration network (supplementary, table 2): [n h w 3] -> [n fh fw 3].
+
+    Any size of 1 px and more; pixels in and out are RGB in [0, 255]. Zero padding, so
+    nothing shrinks. With `factor` 1 it has no upsampling layer, for tasks that keep the
+    size.
+
+    factor: 1, 2, 4 or 8.
+    norm: "batch" (the paper) or "instance".
+    upsample: "transposed" (the paper) or "resize", which leaves no checkerboard.
+    axis_name: the device axis over which batch norm's statistics are taken.
+    """
+
+    factor: int
+    norm: str = "batch"
+    upsample: str = "transposed"
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, images: Images, *, train: bool) -> jax.Array:
+        check_net_options(self.norm, 1.0, self.upsample)
+        degradations.check_factor(self.factor)
+
+        def block(size, **options):
+            return ConvBlock(
+                SR_WIDTH, size, self.norm, axis_name=self.axis_name, **options
+            )
+
+        x = images / 127.5 - 1.0
+        x = block(9, padding=4, name="conv1")(x, train=train)
+        for i in range(1, NUM_SR_RESIDUAL_BLOCKS + 1):
+            x = ResidualBlock(
+                SR_WIDTH,
+                self.norm,
+                padding=1,
+                axis_name=self.axis_name,
+                name=f"residual{i}",
+            )(x, train=train)
+        for i in range(1, self.factor.bit_length()):
+            x = block(3, upsample=self.upsample, name=f"up{i}")(x, train=train)
+        return scaled_tanh(Conv(3, 9, padding=4, name="out")(x))
+
+
+class SRCNN(nn.Module):
+    """The baseline of section 4.2 (Dong et al. 2014): 9-1-5, on brightness alone.
+
+    [n h w 3] -> [n fh fw 3], RGB in [0, 255]; what comes out may leave that range. What
+    goes in is enlarged first, bicubically; colour stays as that leaves it. The edge is
+    repeated beyond the border.
+
+    factor: 1, 2, 4 or 8.
+    axis_name: not used; there is no norm.
+    """
+
+    factor: int
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, images: Images, *, train: bool) -> jax.Array:
+        del train  # nothing differs
+        degradations.check_factor(self.factor)
+        bicubic = degradations.upsample(images, self.factor)
+        luma = color.luma(bicubic)[..., None]
+        x = luma / 127.5 - 1.0
+        x = jnp.pad(x, ((0, 0), (6, 6), (6, 6), (0, 0)), mode="edge")
+        x = nn.relu(Conv(64, 9, name="conv1")(x))
+        x = nn.relu(Conv(32, 1, name="conv2")(x))
+        x = Conv(1, 5, name="conv3")(x)
+        return bicubic + (127.5 * (x + 1.0) - luma)
 
 
 def scaled_tanh(x: jax.Array) -> jax.Array:

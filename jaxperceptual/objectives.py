@@ -71,23 +71,25 @@ def perceptual_objective(
     style: Mapping[str, float],
     tv_weight: float = 0.0,
     pixel_weight: float = 0.0,
+    luma_weight: float = 0.0,
 ) -> Objective:
     """Builds `(frozen, outputs, targets) -> (loss, terms)`.
 
     `content` and `style` map layers to weights: of eq. 2, and of eq. 4 (a *sum* over
     the Gram matrix). `targets` are the images whose content is kept. Terms are
-    weighted and add up to the loss: `content/relu2_2`, `style/relu1_2`, `tv`, `pixel`.
-    A weight of 0 leaves its term out. Raises InputError for unknown layers, negative
-    weights, or nothing to minimise.
+    weighted and add up to the loss: `content/relu2_2`, `style/relu1_2`, `tv`, `pixel`,
+    `luma`. A weight of 0 leaves its term out. Raises InputError for unknown layers,
+    negative weights, or nothing to minimise.
     """
     content = {name: w for name, w in dict(content).items() if w}
     style = {name: w for name, w in dict(style).items() if w}
-    for name, w in {**content, **style, "tv": tv_weight, "pixel": pixel_weight}.items():
+    on_pixels = {"tv": tv_weight, "pixel": pixel_weight, "luma": luma_weight}
+    for name, w in {**content, **style, **on_pixels}.items():
         if not (np.isfinite(w) and w >= 0):
             raise InputError(f"objective weight {name}={w}; use a finite number >= 0.")
     if content or style:
         vgg.check_layers([*content, *style])
-    elif not (tv_weight or pixel_weight):
+    elif not any(on_pixels.values()):
         raise InputError("every weight of the objective is 0; give at least one term.")
     layers = layers_of(content, style)
 
@@ -110,6 +112,8 @@ def perceptual_objective(
             terms["tv"] = tv_weight * losses.total_variation(outputs)
         if pixel_weight:
             terms["pixel"] = pixel_weight * losses.pixel_loss(outputs, targets)
+        if luma_weight:
+            terms["luma"] = luma_weight * losses.luma_loss(outputs, targets)
         return sum(terms.values()), terms
 
     return objective

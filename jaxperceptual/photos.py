@@ -1,6 +1,6 @@
 """One photo of a source as a square of pixels."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -24,12 +24,18 @@ RANDOM_CROP = Crop((1 / 1.5, 1.0), (1.0, 1.0))
 # A few photos must do for a whole run: more zoom, and the range of distortion that
 # stretching 4:3 and 3:4 photos to a square gives with larger sets.
 EMBEDDED_CROP = Crop((0.4, 1.0), (3 / 4, 4 / 3))
+PATCH: Literal["patch"] = "patch"  # the photo's own pixels, not scaled
 
 
 class Photos:
-    """Decodes image `i` of a source and makes it square: stretched, or a `crop`."""
+    """Decodes image `i` of a source and makes it square: stretched, or a crop."""
 
-    def __init__(self, source: Source, image_size: int, crop: Crop | None = None):
+    def __init__(
+        self,
+        source: Source,
+        image_size: int,
+        crop: Crop | Literal["patch"] | None = None,
+    ):
         self.source = source
         self.image_size = image_size
         self._crop = crop
@@ -38,9 +44,12 @@ class Photos:
         """uint8 RGB; `draws` are four numbers in [0, 1) that place the crop.
 
         Raises:
-          InputError: The image cannot be decoded or is below `MIN_SIDE`.
+          InputError: The image cannot be decoded, is below `MIN_SIDE`, or is smaller
+            than the patch to be cut from it.
         """
         size = self.image_size
+        if self._crop == PATCH:
+            return self._patch(i, draws)
         # Twice what is needed leaves the antialiasing to the resize; a crop takes as
         # little as two thirds of a side.
         photo = self.source.load(i, at_least=3 * size if self._crop else 2 * size)
@@ -57,6 +66,19 @@ class Photos:
             (size, size), pil.Resampling.BICUBIC, box=box, reducing_gap=2.0
         )
         return np.array(photo)
+
+    def _patch(self, i: int, draws: np.ndarray) -> UInt8[np.ndarray, "size size 3"]:
+        size = self.image_size
+        photo = self.source.load(i, at_least=None)
+        width, height = photo.size
+        if min(width, height) < size:
+            raise InputError(
+                f"{self.source.name(i)}: {width} x {height} px is smaller than a patch "
+                f"of {size} px, and patches are not scaled."
+            )
+        left = int(draws[2] * (width - size + 1))
+        top = int(draws[3] * (height - size + 1))
+        return np.array(photo.crop((left, top, left + size, top + size)))
 
 
 def _random_box(

@@ -12,6 +12,7 @@ from PIL import ImageOps
 from tqdm import tqdm
 
 from jaxperceptual import data, files, images, sources
+from jaxperceptual.degradations import Degradation
 from jaxperceptual.errors import InputError
 from jaxperceptual.types import TrainState
 
@@ -20,23 +21,35 @@ NUM_SAMPLES = 5
 
 
 class Sampler:
-    """Stylises the same few photos every so often: samples/step_001000.png."""
+    """What becomes of the same few photos, every so often: samples/step_001000.png."""
 
-    def __init__(self, net, photos: np.ndarray, folder: Path):
-        self._photos = photos
+    def __init__(
+        self,
+        net,
+        photos: np.ndarray,
+        folder: Path,
+        degradation: Degradation | None = None,
+    ):
+        self._photos = self._inputs = photos
         self._folder = folder
+        if degradation is not None:
+            keys = jax.random.split(jax.random.key(0), len(photos))
+            self._inputs = np.asarray(jax.jit(degradation)(keys, photos))
         self._apply = jax.jit(
             lambda variables, photos: net.apply(variables, photos, train=False)
         )
 
     def __call__(self, step: int, state: TrainState) -> None:
-        """Writes the grid for a state on the host: photos above, outputs below."""
+        """Writes the grid for a state on the host: photos above, outputs below.
+
+        Between them stands what the network got, if that is not the photos.
+        """
         variables = {"params": state.params, "batch_stats": state.batch_stats}
         # One at a time: the memory of a batch is the training step's to use.
-        outputs = [
-            np.asarray(self._apply(variables, photo[None]))[0] for photo in self._photos
-        ]
-        grid = images.grid([*self._photos, *outputs], columns=len(self._photos))
+        outputs = [np.asarray(self._apply(variables, x[None]))[0] for x in self._inputs]
+        inputs = () if self._inputs is self._photos else self._inputs
+        cells = [*self._photos, *inputs, *outputs]
+        grid = images.grid(cells, columns=len(self._photos))
         self._folder.mkdir(exist_ok=True)
         images.write_image(self._folder / f"step_{step:06d}.png", grid)
 

@@ -36,7 +36,7 @@ class Source(abc.ABC):
         """What a message calls image `i`."""
 
     @abc.abstractmethod
-    def load(self, i: int, at_least: int) -> pil.Image:
+    def load(self, i: int, at_least: int | None) -> pil.Image:
         """Image `i` as RGB; see `images.load_rgb`, also for the InputError."""
 
     @abc.abstractmethod
@@ -91,7 +91,7 @@ class _Files(Source):
         entry = self._entries[i]
         return os.path.join(entry.path, entry.member) if entry.member else entry.path
 
-    def load(self, i: int, at_least: int) -> pil.Image:
+    def load(self, i: int, at_least: int | None) -> pil.Image:
         entry = self._entries[i]
         try:
             # Opened for each read: no position or descriptor that threads or
@@ -145,7 +145,7 @@ class _Embedded(_Files):
                 "scikit-image 0.26 or name a folder of photos."
             )
 
-    def load(self, i: int, at_least: int) -> pil.Image:
+    def load(self, i: int, at_least: int | None) -> pil.Image:
         # Four megabytes in all, read again for every crop.
         return _load_once(self._entries[i].path)
 
@@ -176,7 +176,7 @@ class _Tfds(Source):
     def name(self, i: int) -> str:
         return f"tfds:{self._args[0]}:{self._args[1]}#{i}"
 
-    def load(self, i: int, at_least: int) -> pil.Image:
+    def load(self, i: int, at_least: int | None) -> pil.Image:
         # Looked up, not kept: a worker process opens its own files.
         data = _open_tfds(*self._args).records[i][self._feature]
         return images.load_rgb(data, name=self.name(i), at_least=at_least)

@@ -77,7 +77,7 @@ def test_an_epoch_shows_every_photo_once_and_the_next_in_another_order(tmp_path)
 
 
 def test_neither_workers_nor_archives_change_a_batch(photos, archive):
-    options = dict(random_crop=True, flip=True)
+    options = dict(crop="random", flip=True)
     expected, skipped = take(9, photos, **options)
     assert len(skipped) == 3
     in_workers, skipped_there = take(9, photos, num_workers=2, **options)
@@ -124,7 +124,7 @@ def test_random_crops_keep_the_aspect_and_reach_every_side(tmp_path):
     y, x = np.mgrid[:120, :200]
     pixels = np.stack([x, y, 0 * x], axis=-1).astype(np.uint8)
     pil.fromarray(pixels).save(tmp_path / "0.png")
-    options = dict(batch_size=50, image_size=40, random_crop=True)
+    options = dict(batch_size=50, image_size=40, crop="random")
     crops = take(2, tmp_path, **options)[0].reshape(100, 40, 40, 3).astype(float)
     widths = np.diff(crops[:, 20, [5, 34], 0])[:, 0] * 40 / 29
     heights = np.diff(crops[:, [5, 34], 20, 1])[:, 0] * 40 / 29
@@ -236,8 +236,8 @@ def test_cache_follows_changed_files(tmp_path):
 
 
 def test_cache_refuses_what_it_cannot_hold(photos, tmp_path, monkeypatch):
-    with pytest.raises(InputError, match="random_crop cuts a new crop each time"):
-        take(1, photos, cache=tmp_path, random_crop=True)
+    with pytest.raises(InputError, match="crop=random cuts a new crop each time"):
+        take(1, photos, cache=tmp_path, crop="random")
     with pytest.raises(InputError, match="'embedded' cuts a new crop"):
         take(1, "embedded", cache=tmp_path)
     (tmp_path / "file").touch()

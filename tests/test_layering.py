@@ -6,12 +6,12 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "jaxperceptual"
 
 ROWS = [
-    {"errors", "files", "types", "cpu"},
-    {"cli", "configs", "images", "inert_pickle", "ops", "parallel", "runs"}
-    | {"timing", "vgg_names", "workers"},
+    {"color", "cpu", "errors", "files", "types"},
+    {"cli", "configs", "degradations", "images", "inert_pickle", "ops", "parallel"}
+    | {"metrics", "runs", "timing", "vgg_names", "workers"},
     {"layers", "losses", "sources", "table1", "weight_files"},
     {"nets", "photos", "vgg_weights"},
-    {"cache", "checkpoints", "models", "vgg"},
+    {"cache", "checkpoints", "lpips", "models", "vgg"},
     {"data", "inference", "objectives", "torch_reference", "training"},
     {"gatys", "goals", "reporting", "stylizing"},
     {"baseline_folder", "comparison", "experiment", "reconstruction", "works"},

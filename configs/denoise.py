@@ -1,0 +1,12 @@
+"""Denoising by the feature and the pixel loss: another task in the same program."""
+
+import sr_x4_feat
+from ml_collections import ConfigDict
+
+
+def get_config():
+    config = sr_x4_feat.get_config()
+    config.net.factor = 1
+    config.degradation = ConfigDict(dict(name="noise", sigma=25.0))
+    config.objective.pixel_weight = 0.01  # about as much as the feature loss
+    return config

@@ -1,0 +1,9 @@
+"""Super-resolution x8 by the feature loss (section 4.2)."""
+
+import sr_x4_feat
+
+
+def get_config():
+    config = sr_x4_feat.get_config()
+    config.net.factor = 8
+    return config
