@@ -69,7 +69,7 @@ class Grey:
 
     def __call__(self, keys: jax.Array, images: Images) -> jax.Array:
         del keys
-        grey = quantize(color.luma(images))
+        grey = quantize(color.luma(jnp.asarray(images)))
         return jnp.repeat(grey[..., None], 3, axis=-1)
 
 
@@ -132,6 +132,7 @@ def upsample(images: Images, factor: int) -> jax.Array:
 
 def gaussian_blur(images: Images, sigma: float) -> jax.Array:
     """[n h w c] -> the same; the edge is repeated beyond the border."""
+    images = jnp.asarray(images)
     if sigma == 0:
         return images
     radius = int(TRUNCATE * sigma + 0.5)

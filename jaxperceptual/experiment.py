@@ -59,7 +59,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
     workdir = Path(workdir)
     _check_numbers(config)
     net = models.make_net(
-        config.task, config.net, source="config", axis_name=parallel.DEVICES
+        config.task, config.net.to_dict(), source="config", axis_name=parallel.DEVICES
     )
     degradation, input_size = _read_degradation(config)
     devices = parallel.devices_for(config.data.batch_size)

@@ -47,7 +47,11 @@ class Sampler:
         variables = {"params": state.params, "batch_stats": state.batch_stats}
         # One at a time: the memory of a batch is the training step's to use.
         outputs = [np.asarray(self._apply(variables, x[None]))[0] for x in self._inputs]
-        inputs = () if self._inputs is self._photos else self._inputs
+        inputs = ()
+        if self._inputs is not self._photos:
+            # Small ones as large squares of one colour: what the network has to see.
+            factor = self._photos.shape[1] // self._inputs.shape[1]
+            inputs = self._inputs.repeat(factor, axis=1).repeat(factor, axis=2)
         cells = [*self._photos, *inputs, *outputs]
         grid = images.grid(cells, columns=len(self._photos))
         self._folder.mkdir(exist_ok=True)

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from jaxperceptual import vgg
+from jaxperceptual.color import LUMA_WEIGHTS
 from jaxperceptual.errors import InputError
-from jaxperceptual.nets import TANH_SCALE
+from jaxperceptual.nets import NUM_SR_RESIDUAL_BLOCKS, TANH_SCALE
 from jaxperceptual.timing import Unavailable
 from jaxperceptual.types import Params
 from jaxperceptual.vgg_weights import VGGWeights
@@ -62,6 +63,54 @@ class StyleNet(nn.Module):
             x = getattr(self, f"residual{i}")(x)
         x = self.out(self.up2(self.up1(x)))
         return (127.5 * (torch.tanh(x / TANH_SCALE) + 1))[:, :, :h, :w]
+
+
+class SuperResolutionNet(nn.Module):
+    """`nets.SuperResolutionNet`, likewise."""
+
+    def __init__(self, variables: Params, *, factor: int, norm: str, upsample: str):
+        super().__init__()
+        params, stats = variables["params"], variables.get("batch_stats", {})
+
+        def block(name, **options):
+            return _Block(params[name], stats.get(name, {}), norm, **options)
+
+        self.layers = ["conv1"]
+        self.conv1 = block("conv1", padding=4)
+        for i in range(1, NUM_SR_RESIDUAL_BLOCKS + 1):
+            name = f"residual{i}"
+            residual = _Residual(params[name], stats.get(name, {}), norm, padding=1)
+            self.add_module(name, residual)
+            self.layers.append(name)
+        for i in range(1, factor.bit_length()):
+            self.add_module(f"up{i}", block(f"up{i}", upsample=upsample))
+            self.layers.append(f"up{i}")
+        self.out = _Conv(params["out"], padding=4)
+
+    def forward(self, images):
+        x = images / 127.5 - 1
+        for name in self.layers:
+            x = getattr(self, name)(x)
+        return 127.5 * (torch.tanh(self.out(x) / TANH_SCALE) + 1)
+
+
+class SRCNN(nn.Module):
+    """`nets.SRCNN`; its bicubic is `torch.nn.functional`'s, which does not antialias
+    and has another cubic, so that the enlarged image is an argument: NCHW to NCHW.
+    """
+
+    def __init__(self, variables: Params):
+        super().__init__()
+        params = variables["params"]
+        self.convs = nn.ModuleList(_Conv(params[f"conv{i}"]) for i in (1, 2, 3))
+        self.register_buffer("weights", _tensor(LUMA_WEIGHTS)[:, None, None])
+
+    def forward(self, bicubic):
+        luma = (bicubic * self.weights).sum(1, keepdim=True)
+        x = F.pad(luma / 127.5 - 1, [6, 6, 6, 6], "replicate")
+        first, second, third = self.convs
+        x = third(F.relu(second(F.relu(first(x)))))
+        return bicubic + 127.5 * (x + 1) - luma
 
 
 class VGG16(nn.Module):
@@ -324,14 +373,17 @@ class _Block(nn.Module):
 
 
 class _Residual(nn.Module):
-    def __init__(self, params, stats, norm):
+    def __init__(self, params, stats, norm, *, padding=0):
         super().__init__()
         for name, relu in (("block1", True), ("block2", False)):
-            block = _Block(params[name], stats.get(name, {}), norm, relu=relu)
+            block = _Block(
+                params[name], stats.get(name, {}), norm, relu=relu, padding=padding
+            )
             self.add_module(name, block)
+        self.crop = 2 - 2 * padding
 
     def forward(self, x):
-        return x[:, :, 2:-2, 2:-2] + self.block2(self.block1(x))
+        return F.pad(x, [-self.crop] * 4) + self.block2(self.block1(x))
 
 
 class _Loss(nn.Module):

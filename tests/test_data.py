@@ -138,6 +138,30 @@ def test_random_crops_keep_the_aspect_and_reach_every_side(tmp_path):
     assert 30 < (is_flipped < 0).sum() < 70
 
 
+def test_patches_are_the_photos_own_pixels(tmp_path):
+    # Red is x and green is y; the second photo is too small for a patch.
+    y, x = np.mgrid[:50, :90]
+    pixels = np.stack([x, y, 0 * x], axis=-1).astype(np.uint8)
+    pil.fromarray(pixels).save(tmp_path / "0.png")
+    pil.new("RGB", (200, 39)).save(tmp_path / "1.png")
+    options = dict(batch_size=50, image_size=40, crop="patch")
+    batches, skipped = take(8, tmp_path, **options)
+    patches = batches.reshape(400, 40, 40, 3).astype(int)
+    corners = patches[:, :1, :1]
+    offsets = np.stack([*np.mgrid[:40, :40][::-1], np.zeros((40, 40))], axis=-1)
+    assert (patches - corners == offsets).all()
+    found = {tuple(corner) for corner in corners[:, 0, 0, :2]}
+    assert {c[0] for c in found} == set(range(51))
+    assert {c[1] for c in found} == set(range(11))
+    (reason,) = skipped.values()
+    assert "200 x 39 px is smaller than a patch of 40 px" in reason
+
+
+def test_embedded_patches_are_not_scaled():
+    batches, skipped = take(2, "embedded", crop="patch", image_size=64)
+    assert not skipped and batches.shape[1:] == (4, 64, 64, 3)
+
+
 def test_embedded_photos_never_repeat():
     batches, skipped = take(10, "embedded")
     assert not skipped

@@ -22,6 +22,14 @@ def test_pixel_loss_by_hand():
     assert losses.pixel_loss(output, output - 10.0) == 100.0
 
 
+def test_luma_loss_by_hand():
+    output = jnp.zeros((1, 1, 2, 3)).at[0, 0, 0].set(jnp.array([10.0, 100.0, 1000.0]))
+    # One of two pixels is off by 2.99 + 58.7 + 114 = 175.69.
+    np.testing.assert_allclose(
+        losses.luma_loss(output, jnp.zeros_like(output)), 175.69**2 / 2, rtol=1e-6
+    )
+
+
 def test_gram_by_hand():
     features = jnp.array([[[[1.0, 2.0], [3.0, 4.0]]]])  # h = 1, w = 2, c = 2
     expected = np.array([[1 + 9, 2 + 12], [2 + 12, 4 + 16]]) / 4

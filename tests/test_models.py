@@ -140,7 +140,7 @@ def test_refuses_to_write_what_could_not_be_read(model, tmp_path):
     for bad, message in (
         (model._replace(variables=broken), "NaN"),
         (model._replace(net_config={}), "has shape"),
-        (model._replace(task="poetry"), "task poetry; use one of style"),
+        (model._replace(task="poetry"), "task='poetry'; use one of style"),
     ):
         with pytest.raises(InputError, match=message):
             models.write_model(path, bad)

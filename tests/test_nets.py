@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from jaxperceptual import nets
+from jaxperceptual import degradations, nets
 from jaxperceptual.errors import InputError
 
 
@@ -85,17 +85,83 @@ def test_equals_pytorch(norm, upsample, key):
     images = np.random.default_rng(0).uniform(0, 255, (2, 26, 39, 3)).astype("f")
     # Fresh biases are 0 and scales 1, which would hide a wrong one. (The kernels stay:
     # larger ones drive the tanh into its flat end, where all networks are equal.)
-    rng = np.random.default_rng(1)
-    variables = traverse_util.path_aware_map(
-        lambda path, x: np.float32(
-            x if path[-1] == "kernel" else x + rng.uniform(0, 0.1, x.shape)
-        ),
-        jax.device_get(init(net, key)),
-    )
+    variables = shaken(init(net, key))
     twin = torch_reference.StyleNet(variables, norm=norm, upsample=upsample).eval()
     expected = torch_reference.nhwc(twin(torch_reference.nchw(images)))
     found = run(net, variables, images)
     assert np.abs(found - expected).max() < 1e-3 * expected.std()
+
+
+@pytest.mark.parametrize(
+    "factor, parameters", [(1, 327_747), (2, 364_803), (4, 401_859), (8, 438_915)]
+)
+def test_super_resolution_parameter_counts(factor, parameters, key):
+    net = nets.SuperResolutionNet(factor)
+    images = jnp.zeros((1, 8, 8, 3))
+    variables = jax.eval_shape(lambda key: net.init(key, images, train=True), key)
+    assert count(variables) == parameters
+
+
+def test_srcnn_parameter_count(key):
+    images = jnp.zeros((1, 8, 8, 3))
+    net = nets.SRCNN(4)
+    variables = jax.eval_shape(lambda key: net.init(key, images, train=True), key)
+    # 9 x 9 from 1 to 64, 1 x 1 to 32, 5 x 5 to 1, each with biases.
+    assert count(variables) == 81 * 64 + 64 + 64 * 32 + 32 + 25 * 32 + 1
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4, 8])
+@pytest.mark.parametrize("h, w", [(1, 1), (5, 2)])
+def test_super_resolution_of_any_size(factor, h, w, key):
+    net = nets.SuperResolutionNet(factor)
+    images = jax.random.uniform(key, (1, h, w, 3), maxval=255.0)
+    shape = jax.eval_shape(
+        lambda key: net.init_with_output(key, images, train=False)[0], key
+    ).shape
+    assert shape == (1, factor * h, factor * w, 3)
+
+
+def shaken(variables):
+    """Variables whose biases, scales and statistics are not the 0 and 1 of a start."""
+    rng = np.random.default_rng(1)
+    return traverse_util.path_aware_map(
+        lambda path, x: np.float32(
+            x if path[-1] == "kernel" else x + rng.uniform(0, 0.1, x.shape)
+        ),
+        jax.device_get(variables),
+    )
+
+
+@pytest.mark.parametrize("factor, upsample", [(4, "transposed"), (2, "resize")])
+def test_super_resolution_equals_pytorch(factor, upsample, key):
+    pytest.importorskip("torch")
+    from jaxperceptual import torch_reference
+
+    net = nets.SuperResolutionNet(factor, upsample=upsample)
+    images = np.random.default_rng(0).uniform(0, 255, (2, 9, 12, 3)).astype("f")
+    variables = shaken(init(net, key))
+    twin = torch_reference.SuperResolutionNet(
+        variables, factor=factor, norm="batch", upsample=upsample
+    ).eval()
+    expected = torch_reference.nhwc(twin(torch_reference.nchw(images)))
+    found = run(net, variables, images)
+    assert np.abs(found - expected).max() < 1e-3 * expected.std()
+
+
+def test_srcnn_equals_pytorch_and_keeps_the_colour(key):
+    pytest.importorskip("torch")
+    from jaxperceptual import torch_reference
+
+    images = np.random.default_rng(0).uniform(0, 255, (1, 8, 11, 3)).astype("f")
+    net = nets.SRCNN(2)
+    variables = shaken(init(net, key))
+    bicubic = np.asarray(degradations.upsample(images, 2))
+    twin = torch_reference.SRCNN(variables).eval()
+    expected = torch_reference.nhwc(twin(torch_reference.nchw(bicubic)))
+    found = np.asarray(run(net, variables, images))
+    np.testing.assert_allclose(found, expected, atol=1e-2)
+    # Cb and Cr, from any two differences of channels, are bicubic's.
+    np.testing.assert_allclose(np.diff(found), np.diff(bicubic), atol=1e-3)
 
 
 @pytest.mark.parametrize(

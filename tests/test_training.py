@@ -7,7 +7,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxperceptual import layers, losses, nets, ops, parallel, training
+from jaxperceptual import degradations, layers, losses, nets, ops, parallel, training
+from jaxperceptual.errors import InputError
 from jaxperceptual.types import Frozen
 
 REORDERED_SUM = dict(rtol=2e-4, atol=2e-6)  # float32 sums in another order
@@ -127,6 +128,54 @@ def test_warmup_is_linear_from_the_first_step():
         update, opt_state = tx.update(jnp.ones(()), opt_state, params)
         moves.append(float(-update))  # Adam moves by the rate when gradients agree
     np.testing.assert_allclose(moves, [0.2, 0.4, 0.6, 0.8, 0.8, 0.8], rtol=1e-4)
+
+
+def test_decay_is_a_cosine_that_ends_at_zero():
+    tx = training.make_optimizer(0.8, 3, decay_steps=6)
+    params = jnp.zeros(())
+    opt_state, moves = tx.init(params), []
+    for _ in range(8):
+        update, opt_state = tx.update(jnp.ones(()), opt_state, params)
+        moves.append(float(-update))
+    falling = 0.4 * (1 + np.cos(np.pi * np.arange(5) / 4))
+    expected = [0.8 / 3, 1.6 / 3, *falling, 0.0]
+    np.testing.assert_allclose(moves, expected, atol=1e-5)
+    with pytest.raises(InputError, match="decay_steps=3; use 0"):
+        training.make_optimizer(0.8, 3, decay_steps=3)
+
+
+class Identity(nn.Module):
+    """What goes in, plus a bias that starts at 0."""
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        return images + self.param("bias", nn.initializers.zeros, (3,))
+
+
+def test_noise_follows_seed_step_and_place_alone():
+    images = np.full((2, 4, 8, 8, 3), 100, np.uint8)
+    noise = degradations.Noise(10.0)
+
+    def losses_of(num_devices, seed, images):
+        devices = jax.local_devices()[:num_devices]
+        step = training.make_train_step(
+            Identity(), objective, optax.sgd(0.0), devices=devices,
+            degradation=noise, seed=seed,
+        )  # fmt: skip
+        state = training.init_state(jax.random.key(0), Identity(), optax.sgd(0.0), 8)
+        _, metrics = step(
+            parallel.replicate(state, devices),
+            parallel.replicate(Frozen({}, {}), devices),
+            parallel.shard(images, num_devices),
+        )
+        return np.asarray(metrics["loss"][0])
+
+    one = losses_of(1, 0, images)
+    # The targets stay as they are, so the loss is the noise's variance.
+    np.testing.assert_allclose(255 * np.sqrt(one), 10, rtol=0.1)
+    assert one[0] != one[1]  # of the two steps
+    np.testing.assert_allclose(losses_of(4, 0, images), one, rtol=1e-6)
+    assert losses_of(1, 1, images)[0] != one[0]
 
 
 @pytest.mark.parametrize("batch_size, count", [(8, 4), (6, 2), (3, 1)])
