@@ -98,6 +98,18 @@ def read_with_alpha(
     return pixels, None if alpha is None else np.array(alpha)
 
 
+def is_grey(path: str | Path) -> bool:
+    """Whether the file has no place for colour: one channel, and alpha maybe.
+
+    Raises InputError as `read_image` does, for what its header shows.
+    """
+    try:
+        with pil.open(path) as picture:
+            return picture.mode in ("1", "L", "LA", "F") or picture.mode[0] == "I"
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read as an image ({error}).") from None
+
+
 def load_rgb(
     source: str | Path | bytes, *, name: str | None = None, at_least: int | None = None
 ) -> pil.Image:

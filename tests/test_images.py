@@ -240,3 +240,11 @@ def test_find_images(tmp_path):
         images.find_images(tmp_path / "none")
     with pytest.raises(InputError, match="no images in this folder"):
         images.find_images(tmp_path / ".git" / "..", suffixes=[".bmp"])
+
+
+@pytest.mark.parametrize("mode, grey", [("L", True), ("LA", True), ("RGB", False)])
+def test_is_grey_by_the_file(tmp_path, mode, grey):
+    pil.new(mode, (3, 2)).save(tmp_path / "a.png")
+    assert images.is_grey(tmp_path / "a.png") == grey
+    with pytest.raises(InputError, match="cannot be read as an image"):
+        images.is_grey(tmp_path / "gone.png")

