@@ -13,6 +13,7 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -98,14 +99,25 @@ def read_with_alpha(
     return pixels, None if alpha is None else np.array(alpha)
 
 
-def is_grey(path: str | Path) -> bool:
-    """Whether the file has no place for colour: one channel, and alpha maybe.
+class Header(NamedTuple):
+    """What a file says of its image before that is decoded."""
 
-    Raises InputError as `read_image` does, for what its header shows.
+    width: int
+    height: int
+    grey: bool  # one channel, and alpha maybe: no place for colour
+
+
+def read_header(path: str | Path) -> Header:
+    """Size and kind of an image; raises InputError as `read_image` does.
+
+    Whether the pixels can be decoded is not known by that.
     """
     try:
         with pil.open(path) as picture:
-            return picture.mode in ("1", "L", "LA", "F") or picture.mode[0] == "I"
+            mode = picture.mode
+            return Header(
+                *picture.size, mode in ("1", "L", "LA", "F") or mode[0] == "I"
+            )
     except OSError as error:
         raise InputError(f"{path}: cannot be read as an image ({error}).") from None
 

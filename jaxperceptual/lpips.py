@@ -18,10 +18,9 @@ from jaxtyping import Array, Float
 
 from jaxperceptual import vgg_weights, weight_files
 from jaxperceptual.errors import InputError
-from jaxperceptual.types import Images
 
 NETS = ("alex", "vgg")
-MIN_SIDE = 32  # px: below, AlexNet's second pooling has nothing to pool
+MIN_SIDE = 32  # px: at 30, AlexNet's second pooling has nothing to pool
 EPSILON = 1e-10  # added to the length of a feature vector
 
 # Of the authors' ScalingLayer, for pixels in [-1, 1].
@@ -85,11 +84,19 @@ class LPIPS:
         self._weights = jax.device_put(dict(weights))
         self._distance = jax.jit(functools.partial(_distance, net))
 
-    def __call__(self, a: Images, b: Images) -> Float[Array, " n"]:
+    def __call__(
+        self,
+        a: Float[Array | np.ndarray, "n h w 3"],
+        b: Float[Array | np.ndarray, "_ _ _ 3"],
+    ) -> Float[Array, " n"]:
         """[n h w 3] twice, RGB in [0, 255] -> [n]; 0 for equal images.
 
-        Raises InputError for images below `MIN_SIDE`.
+        Raises InputError for images below `MIN_SIDE`, ValueError for two shapes.
         """
+        if a.shape != b.shape:  # whose feature maps might be of one size, or broadcast
+            raise ValueError(
+                f"images of shapes {a.shape} and {b.shape}; use equal ones."
+            )
         h, w = a.shape[1:3]
         if min(h, w) < MIN_SIDE:
             raise InputError(
@@ -134,10 +141,10 @@ def read_weights(net: str, path: Path) -> dict[str, np.ndarray]:
             raise InputError(
                 f"{path}: {name} is {found}, not {shape}; it is not LPIPS's {net}."
             )
-    return {ours: np.float32(tensors[name]) for ours, (name, _) in wanted.items()} | {
-        ours: np.float32(tensors[name]).ravel()
+    return {
+        # The linear layers are 1 x 1 convolutions to one channel: vectors.
+        ours: tensors[name].ravel() if ours.startswith("linear") else tensors[name]
         for ours, (name, _) in wanted.items()
-        if ours.startswith("linear")
     }
 
 

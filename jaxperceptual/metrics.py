@@ -10,7 +10,7 @@ from jaxperceptual.types import Image
 
 WINDOW = 11  # px, side of SSIM's Gaussian window
 
-Plane = Float[np.ndarray, "h w"]
+Plane = Float[np.ndarray, "_ _"]
 
 
 def luminance(images: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
@@ -51,7 +51,11 @@ def shave(image: np.ndarray, border: int) -> np.ndarray:
 
 
 def psnr(a: Plane, b: Plane, *, max_value: float = 255.0) -> float:
-    """Peak signal-to-noise ratio in dB; infinite for equal planes."""
+    """Peak signal-to-noise ratio in dB; infinite for equal planes.
+
+    Raises ValueError for two shapes.
+    """
+    _check_shapes(a, b)
     error = np.mean(np.square(np.subtract(a, b, dtype=np.float64)))
     return float(10 * np.log10(max_value**2 / error)) if error else float("inf")
 
@@ -61,8 +65,9 @@ def ssim(a: Plane, b: Plane, *, max_value: float = 255.0) -> float:
 
     Gaussian window of 11 px and sigma 1.5, population covariance, averaged over the
     places where the window lies inside the image, as the authors' ssim_index.m.
-    Raises InputError for planes smaller than the window.
+    Raises InputError for planes smaller than the window, ValueError for two shapes.
     """
+    _check_shapes(a, b)
     if min(a.shape) < WINDOW:
         h, w = a.shape
         raise InputError(
@@ -78,3 +83,8 @@ def ssim(a: Plane, b: Plane, *, max_value: float = 255.0) -> float:
             data_range=max_value,
         )
     )
+
+
+def _check_shapes(a: np.ndarray, b: np.ndarray) -> None:
+    if a.shape != b.shape:  # which arithmetic might broadcast
+        raise ValueError(f"planes of shapes {a.shape} and {b.shape}; use equal ones.")

@@ -173,6 +173,15 @@ def find_model(path: str | os.PathLike) -> Path:
     )
 
 
+def model_name(path: str | os.PathLike) -> str:
+    """What tables call the model: its run folder, its file, or its shipped name.
+
+    Raises InputError if there is no such model.
+    """
+    found = find_model(path).resolve()
+    return found.parent.name if found.name == FILE_NAME else found.stem
+
+
 def pretrained_names() -> list[str]:
     """The models that ship within the package, for `read_model(name)`."""
     return sorted(path.stem for path in _PRETRAINED.glob("*.safetensors"))

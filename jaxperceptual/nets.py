@@ -93,6 +93,20 @@ class SuperResolutionNet(nn.Module):
     upsample: str = "transposed"
     axis_name: str | None = None
 
+    @property
+    def reach(self) -> int | None:
+        """How far apart an input pixel and one that it changes can be, input pixels.
+
+        None for as far as the image goes: instance norm looks at all of it.
+        """
+        if self.norm == "instance":
+            return None
+        reach = 4  # of the last 9 x 9, in pixels of the output
+        for _ in range(1, self.factor.bit_length()):
+            # Output 2a + p reads inputs a - 1 to a + 1, at most; rounded outwards.
+            reach = (reach + 2) // 2
+        return reach + 2 * NUM_SR_RESIDUAL_BLOCKS + 4
+
     @nn.compact
     def __call__(self, images: Images, *, train: bool) -> jax.Array:
         check_net_options(self.norm, 1.0, self.upsample)
@@ -131,6 +145,11 @@ class SRCNN(nn.Module):
 
     factor: int
     axis_name: str | None = None
+
+    @property
+    def reach(self) -> int:
+        """As `SuperResolutionNet.reach`: 6 px of the output, and 2 px of bicubic."""
+        return -(-6 // self.factor) + 3  # rounded outwards
 
     @nn.compact
     def __call__(self, images: Images, *, train: bool) -> jax.Array:

@@ -243,8 +243,8 @@ def test_find_images(tmp_path):
 
 
 @pytest.mark.parametrize("mode, grey", [("L", True), ("LA", True), ("RGB", False)])
-def test_is_grey_by_the_file(tmp_path, mode, grey):
+def test_headers(tmp_path, mode, grey):
     pil.new(mode, (3, 2)).save(tmp_path / "a.png")
-    assert images.is_grey(tmp_path / "a.png") == grey
+    assert images.read_header(tmp_path / "a.png") == (3, 2, grey)
     with pytest.raises(InputError, match="cannot be read as an image"):
-        images.is_grey(tmp_path / "gone.png")
+        images.read_header(tmp_path / "gone.png")

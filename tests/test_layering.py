@@ -10,12 +10,13 @@ ROWS = [
     {"cli", "configs", "degradations", "images", "inert_pickle", "ops", "parallel"}
     | {"metrics", "runs", "timing", "vgg_names", "workers"},
     {"layers", "losses", "sources", "table1", "weight_files"},
-    {"nets", "photos", "vgg_weights"},
+    {"jobs", "nets", "photos", "vgg_weights"},
     {"cache", "checkpoints", "lpips", "models", "vgg"},
     {"data", "inference", "objectives", "torch_reference", "training"},
-    {"gatys", "goals", "reporting", "stylizing"},
-    {"baseline_folder", "comparison", "experiment", "reconstruction", "works"},
-    {"baseline", "benchmark"},
+    {"gatys", "goals", "reporting", "restoring", "stylizing"},
+    {"baseline_folder", "comparison", "evaluation", "experiment", "reconstruction"}
+    | {"works"},
+    {"baseline", "benchmark", "evaluation_report"},
     {"figures"},
 ]
 

@@ -91,6 +91,8 @@ def test_what_cannot_be_compared(distance):
     small = np.zeros((1, 31, 200, 3), np.float32)
     with pytest.raises(InputError, match="200 x 31 px is too small for LPIPS"):
         distance(small, small)
+    with pytest.raises(ValueError, match="use equal ones"):
+        distance(np.zeros((1, 97, 97, 3), "f"), np.zeros((1, 98, 98, 3), "f"))
     with pytest.raises(InputError, match="LPIPS by 'squeeze'; use one of alex, vgg"):
         lpips.load("squeeze")
 

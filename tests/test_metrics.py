@@ -59,6 +59,12 @@ def test_planes_of_grey_and_colour(rng):
     np.testing.assert_array_equal(found, metrics.luminance(image))
 
 
+@pytest.mark.parametrize("score", [metrics.psnr, metrics.ssim])
+def test_planes_of_two_shapes(score):
+    with pytest.raises(ValueError, match="use equal ones"):
+        score(np.zeros((20, 20)), np.zeros((1, 20)))
+
+
 def test_what_is_too_small():
     with pytest.raises(InputError, match="10 x 12 px is too small for SSIM"):
         metrics.ssim(np.zeros((12, 10)), np.zeros((12, 10)))
@@ -79,7 +85,7 @@ def test_the_published_bicubic_row(dataset, psnr, ssim, key):
         truth = degradations.modcrop(images.read_image(path), 4)
         small = degrade(key, truth[None])
         output = degradations.quantize(degradations.upsample(small, 4))
-        grey = images.is_grey(path)
+        grey = images.read_header(path).grey
         a, b = (
             metrics.shave(metrics.plane(image, grey=grey), 4)
             for image in (np.asarray(output)[0], truth)

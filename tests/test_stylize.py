@@ -14,6 +14,7 @@ from conftest import load_script
 from test_models import make_model
 
 from jaxperceptual import cli, images, inference, models, stylizing
+from jaxperceptual.jobs import Job
 
 SCRIPT = Path(__file__).parents[1] / "bin" / "stylize"
 
@@ -162,7 +163,7 @@ def test_only_one_batch_is_in_memory(monkeypatch, tmp_path):
     jobs = []
     for i in range(7):
         save(tmp_path / f"{i}.png", 6, 8 + i // 5)
-        jobs.append(stylizing.Job(tmp_path / f"{i}.png", tmp_path / "out" / f"{i}.png"))
+        jobs.append(Job(tmp_path / f"{i}.png", tmp_path / "out" / f"{i}.png"))
     stylizer = Inverted(None)
     results = list(stylizing.run(stylizer, jobs, batch_size=3))
     assert [result.job for result in results] == jobs

@@ -1,0 +1,158 @@
+"""Figures 8 and 9 in numbers: how near is an enlarged photo to the one it came from.
+
+Ground truth is made small by the same `degradations` as in training, made large again
+by each method, and compared: PSNR and SSIM on Y as in the literature, and LPIPS, since
+PSNR and SSIM reward blur (section 4.2).
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxperceptual import degradations, images, lpips, metrics, models, restoring
+from jaxperceptual.errors import InputError
+from jaxperceptual.types import Image
+
+SCORES = ("psnr", "ssim", "lpips_alex", "lpips_vgg")
+BICUBIC = "bicubic"
+
+
+class Task(NamedTuple):
+    """What all methods are judged on."""
+
+    factor: int
+    blur: float
+    restorers: dict[str, restoring.Restorer]  # by the name of the model
+    histogram_match: bool | None = None  # None: as each network wants it
+
+
+class Photo(NamedTuple):
+    """One ground-truth image, and what each method made of its small version."""
+
+    dataset: str
+    name: str
+    truth: Image
+    outputs: dict[str, Image]
+    scores: dict[str, dict[str, float]]  # by method, `SCORES`
+
+    def without_pixels(self) -> "Photo":
+        """What is worth keeping of many."""
+        return self._replace(truth=self.truth[:0, :0], outputs={})
+
+
+def read_task(
+    names: Sequence[str],
+    *,
+    factor: int | None,
+    blur: float | None,
+    histogram_match: bool | None = None,
+    tile: int | None = None,
+) -> Task:
+    """The models, and the degradation that they were trained to undo.
+
+    `factor` and `blur` (px) overrule what the models say; without models, blur is 0
+    unless given. Raises InputError for a model of another task or factor, for models
+    trained with several blurs where none is given, and for no models and no factor.
+    """
+    restorers: dict[str, restoring.Restorer] = {}
+    blurs = set()
+    for given in names:
+        model = models.read_model(given, task="restoration")
+        restorer = restoring.Restorer(model, tile=tile)
+        factor = factor or restorer.factor
+        restorer.check_enlarges(f"--model {given}", factor)
+        name = models.model_name(given)
+        if name in restorers or name == BICUBIC:
+            raise InputError(f"--model {given}: a second {name}; rename its folder.")
+        restorers[name] = restorer
+        trained = model.metadata.get("training", {})
+        blurs.add(float(trained.get("degradation.blur", 0.0)))
+    if factor is None:
+        raise InputError("no --model and no --scale; give one of them.")
+    if factor == 1:
+        raise InputError(
+            "a factor of 1 enlarges nothing; give a super-resolution model."
+        )
+    if blur is None:
+        if len(blurs) > 1:
+            raise InputError(
+                f"the models were trained with blurs {sorted(blurs)}; choose with "
+                "--blur."
+            )
+        blur = blurs.pop() if blurs else 0.0
+    degradations.Downsample(factor, blur)  # is there such a one?
+    return Task(factor, blur, restorers, histogram_match)
+
+
+def find_photos(folders: Sequence[str], factor: int) -> list[tuple[str, Path]]:
+    """(data set, file) of every image in the folders; a folder's name is the set's.
+
+    Raises InputError for a folder without images, two folders of one name, two photos
+    of one name in a set, or a photo too small to be judged.
+    """
+    # LPIPS needs more than SSIM, and a border of `factor` px is left out; cutting to a
+    # multiple of it takes less than another.
+    least = 3 * factor + lpips.MIN_SIDE
+    found: dict[str, list[Path]] = {}
+    for folder in folders:
+        name = Path(folder).resolve().name
+        if name in found:
+            raise InputError(f"--data {folder}: a second {name}; rename one.")
+        found[name] = images.find_images(folder)
+        stems = Counter(path.stem for path in found[name])
+        for path in found[name]:
+            if stems[path.stem] > 1:
+                raise InputError(f"{path}: a second {path.stem}; rename one.")
+            width, height, _ = images.read_header(path)
+            if min(width, height) < least:
+                raise InputError(
+                    f"{path}: {width} x {height} px is too small to be judged at "
+                    f"x{factor}; both sides need {least} px: leave it out."
+                )
+    return [(name, path) for name, paths in found.items() for path in paths]
+
+
+def photos(task: Task, paths: Sequence[tuple[str, Path]]) -> Iterator[Photo]:
+    """Judges every method on every photo, one after the other.
+
+    Raises InputError for a photo that cannot be read.
+    """
+    distances = {f"lpips_{net}": lpips.load(net) for net in ("alex", "vgg")}
+    degrade = jax.jit(degradations.Downsample(task.factor, task.blur))
+
+    @jax.jit
+    def enlarge(small):
+        return degradations.quantize(degradations.upsample(small, task.factor))
+
+    no_key = jax.random.key(0)  # nothing is random
+    for dataset, path in paths:
+        truth = degradations.modcrop(images.read_image(path), task.factor)
+        small = np.asarray(degrade(no_key, truth[None]))[0]
+        outputs = {BICUBIC: np.asarray(enlarge(small[None]))[0]}
+        for name, restorer in task.restorers.items():
+            output = restoring.restore(
+                restorer, small, histogram_match=task.histogram_match
+            )
+            # What a file would hold: the metrics are of 8-bit images.
+            outputs[name] = np.rint(output.clip(0, 255))
+        grey = images.read_header(path).grey
+        scores = {
+            name: _judge(output, truth, task.factor, grey, distances)
+            for name, output in outputs.items()
+        }
+        yield Photo(dataset, path.stem, truth, outputs, scores)
+
+
+def _judge(
+    output: Image, truth: Image, border: int, grey: bool, distances
+) -> dict[str, float]:
+    output, truth = (metrics.shave(image, border) for image in (output, truth))
+    a, b = (metrics.plane(image, grey=grey) for image in (output, truth))
+    scores = {"psnr": metrics.psnr(a, b), "ssim": metrics.ssim(a, b)}
+    for name, distance in distances.items():
+        scores[name] = float(distance(output[None], truth[None])[0])
+    return scores

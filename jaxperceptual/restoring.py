@@ -1,0 +1,179 @@
+"""A restoration model and a photo of any size to a restored, larger photo (4.2)."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float32
+from PIL import Image as pil
+from skimage import exposure
+
+from jaxperceptual import color, images, jobs, models, runs
+from jaxperceptual.errors import InputError
+from jaxperceptual.jobs import Job, Result
+from jaxperceptual.types import Image
+
+Large = Float32[np.ndarray, "_ _ 3"]  # of another size than the `Image` beside it
+
+MIN_TILE = 16  # px; smaller ones are mostly margin
+
+
+class Restorer:
+    """A restoration model, ready to run: compiled once for each shape it meets.
+
+    model: whose task is "restoration"; InputError for another.
+    tile: for large images, the side in input pixels of the squares that are restored
+        one by one, each with a margin as wide as the network's reach, so that nothing
+        but memory and time depends on it. InputError below `MIN_TILE`, and for
+        instance norm, which looks at the whole image.
+
+    Attributes:
+      model: the model.
+      factor: by which both sides grow.
+    """
+
+    def __init__(self, model: models.Model, *, tile: int | None = None):
+        if model.task != "restoration":
+            raise InputError(
+                f"a model for {model.task}; give one that was trained for restoration."
+            )
+        net = models.build_net(model)
+        if tile is not None and tile < MIN_TILE:
+            raise InputError(f"tile={tile} px; use {MIN_TILE} or more.")
+        if tile is not None and net.reach is None:
+            raise InputError(
+                f"tile={tile}: a network with instance norm looks at the whole image; "
+                "leave --tile out."
+            )
+        self.model = model
+        self.factor: int = net.factor
+        # SRCNN leaves colour as bicubic interpolation has it.
+        self.changes_colour = model.net_config.get("name") != "SRCNN"
+        self._tile = tile
+        self._reach = net.reach
+        self._variables = jax.device_put(model.variables)
+        self._apply = jax.jit(
+            lambda variables, images: jnp.clip(
+                net.apply(variables, images, train=False), 0.0, 255.0
+            )
+        )
+
+    def check_enlarges(self, name: str, factor: int | None = None) -> None:
+        """InputError, with the model's `name`, unless it is for super-resolution.
+
+        With a `factor`, unless it enlarges by just that.
+        """
+        undoes = self.model.metadata.get("training", {}).get("degradation.name")
+        if self.factor == 1 or undoes not in (None, "downsample"):
+            raise InputError(
+                f"{name}: trained to undo {undoes}, and enlarges by {self.factor}; "
+                "give a super-resolution model."
+            )
+        if factor not in (None, self.factor):
+            raise InputError(
+                f"{name}: enlarges by {self.factor}, not by {factor}; give a model for "
+                f"x{factor}."
+            )
+
+    def __call__(self, image: Image) -> Large:
+        """[h w 3] -> [factor*h factor*w 3], both in [0, 255]; the network alone.
+
+        Raises InputError if it does not fit into memory.
+        """
+        h, w, _ = image.shape
+        with runs.enough_memory(f"an image of {w} x {h} px", "a (smaller) --tile"):
+            if self._tile is None:
+                return np.asarray(self._apply(self._variables, image[None]))[0]
+            f = self.factor
+            output = np.empty((h * f, w * f, 3), np.float32)
+            for rows in _windows(h, self._tile, self._reach):
+                for columns in _windows(w, self._tile, self._reach):
+                    window = image[None, rows.all, columns.all]
+                    restored = np.asarray(self._apply(self._variables, window))[0]
+                    output[rows.target(f), columns.target(f)] = restored[
+                        rows.kept(f), columns.kept(f)
+                    ]
+        return output
+
+
+def run(
+    restorer: Restorer, todo: Sequence[Job], *, histogram_match: bool | None = None
+) -> Iterator[Result]:
+    """Restores and writes; yields each job once it is written or found unreadable.
+
+    Alpha is enlarged as bicubic interpolation has it. Raises InputError when an output
+    cannot be written or memory does not suffice.
+    """
+    for job in todo:
+        try:
+            image, alpha = images.read_with_alpha(job.source)
+        except InputError as error:
+            yield Result(job, error)
+            continue
+        output = restore(restorer, image, histogram_match=histogram_match)
+        if alpha is not None:
+            size = output.shape[1], output.shape[0]
+            alpha = np.array(pil.fromarray(alpha).resize(size, pil.Resampling.BICUBIC))
+        jobs.write(job.target, output, alpha)
+        yield Result(job, None)
+
+
+def restore(
+    restorer: Restorer, image: Image, *, histogram_match: bool | None = None
+) -> Large:
+    """The restored photo [factor*h factor*w 3] of [h w 3], in [0, 255].
+
+    histogram_match: give each channel of the output the distribution of the input's, as
+        the paper does after its networks. None: unless the network keeps the colours
+        anyway (SRCNN).
+
+    An image without colour stays so. Raises InputError as `Restorer` does.
+    """
+    output = restorer(image)
+    if (image == image[..., :1]).all():
+        output = np.repeat(color.luma(output)[..., None], 3, axis=-1)
+    if histogram_match is None:
+        histogram_match = restorer.changes_colour
+    return match_histogram(output, image) if histogram_match else output
+
+
+def match_histogram(image: Image, reference: Large) -> Image:
+    """The image with each channel's distribution that of the reference, of any size."""
+    matched = exposure.match_histograms(image, reference, channel_axis=-1)
+    return matched.astype(np.float32)
+
+
+class _Window(NamedTuple):
+    """Input pixels along one side: all that are restored, and those kept of them."""
+
+    first: int
+    length: int
+    start: int
+    stop: int
+
+    @property
+    def all(self) -> slice:
+        return slice(self.first, self.first + self.length)
+
+    def kept(self, factor: int) -> slice:
+        """Within the restored window."""
+        first = self.first
+        return slice(factor * (self.start - first), factor * (self.stop - first))
+
+    def target(self, factor: int) -> slice:
+        """Within the whole output."""
+        return slice(factor * self.start, factor * self.stop)
+
+
+def _windows(size: int, tile: int, margin: int) -> Iterator[_Window]:
+    """Covers a side of `size` pixels.
+
+    All windows have one length, so that they compile once: one that would stick out is
+    moved inwards. Each ends at the image's border or a margin beyond what is kept.
+    """
+    length = min(size, tile + 2 * margin)
+    for start in range(0, size, tile):
+        first = max(0, min(start - margin, size - length))
+        yield _Window(first, length, start, min(start + tile, size))

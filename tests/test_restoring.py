@@ -1,0 +1,140 @@
+"""Restored photos: tiles, reach, histograms, grey."""
+
+import jax
+import numpy as np
+import pytest
+from flax import traverse_util
+
+from jaxperceptual import models, restoring
+from jaxperceptual.errors import InputError
+
+ROUNDING = dict(rtol=0, atol=2e-3)  # of float32 sums, in grey levels
+
+
+def make_model(task="restoration", metadata=None, **net):
+    """Random weights, biases, scales and running statistics."""
+    network = models.make_net(task, net, source="test")
+    images = jax.ShapeDtypeStruct((1, 16, 16, 3), np.float32)
+    shapes = jax.eval_shape(
+        lambda key, x: network.init(key, x, train=False), jax.random.key(0), images
+    )
+    rng = np.random.default_rng(0)
+
+    def fill(path, leaf):
+        if path[-1] == "kernel":
+            made = rng.normal(0, np.prod(leaf.shape[:3]) ** -0.5, leaf.shape)
+        else:
+            middle = 1.0 if path[-1] in ("scale", "var") else 0.0
+            made = middle + rng.uniform(-0.3, 0.3, leaf.shape)
+        return made.astype(np.float32)
+
+    variables = traverse_util.path_aware_map(fill, {"batch_stats": {}} | shapes)
+    # As strong as a trained one: the tanh's slope is of a twentieth.
+    variables["params"].get("out", {"kernel": np.zeros(1)})["kernel"] *= 10
+    return models.Model(task, net, variables, metadata or {})
+
+
+def photo(h, w, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (h, w, 3)).astype(np.float32)
+
+
+NETS = [
+    dict(factor=2, upsample="transposed"),
+    dict(factor=4, upsample="resize"),
+    dict(factor=8, upsample="transposed"),
+    dict(name="SRCNN", factor=4),
+]
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_tiles_do_not_show(net):
+    model = make_model(**net)
+    image = photo(37, 61)  # windows of 16 + 2 * 14 or 15: moved, cut short, whole
+    whole = restoring.Restorer(model)(image)
+    tiled = restoring.Restorer(model, tile=16)
+    assert whole.shape == (37 * net["factor"], 61 * net["factor"], 3)
+    assert whole.std() > 10
+    np.testing.assert_allclose(tiled(image), whole, **ROUNDING)
+    assert tiled._apply._cache_size() == 1
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_an_input_pixel_changes_what_is_in_reach_and_no_more(net):
+    restorer = restoring.Restorer(make_model(**net))
+    image = np.full((41, 41, 3), 128, np.float32)
+    touched = image.copy()
+    touched[20, 20] += 100
+    changed = np.abs(restorer(touched) - restorer(image)).max(axis=-1) > 1e-3
+    rows = np.flatnonzero(changed.any(axis=1)) // net["factor"]
+    reach = max(20 - rows.min(), rows.max() - 20)
+    bound = restorer._reach
+    assert bound - 2 <= reach <= bound
+
+
+@pytest.mark.parametrize("h, w", [(1, 1), (3, 50)])
+def test_tiny_images(h, w):
+    output = restoring.restore(restoring.Restorer(make_model(factor=4)), photo(h, w))
+    assert output.shape == (4 * h, 4 * w, 3)
+    assert np.isfinite(output).all() and 0 <= output.min() <= output.max() <= 255
+
+
+def test_histogram_matching_by_hand():
+    # Ranks stay, values are the reference's: here a permutation of it.
+    rng = np.random.default_rng(1)
+    values = rng.permutation(192).astype(np.float32)
+    reference = values.reshape(8, 8, 3)
+    image = np.sort(photo(8, 8, seed=2).ravel()).reshape(8, 8, 3)
+    image += np.linspace(0, 1, image.size, dtype=np.float32).reshape(image.shape)
+    matched = restoring.match_histogram(image, reference)
+    for channel in range(3):
+        expected = np.sort(reference[..., channel].ravel())
+        np.testing.assert_allclose(
+            np.sort(matched[..., channel].ravel()), expected, atol=1e-3
+        )
+        order = image[..., channel].ravel().argsort()
+        assert (np.diff(matched[..., channel].ravel()[order]) >= 0).all()
+
+
+def test_output_gets_the_distribution_of_the_input():
+    restorer = restoring.Restorer(make_model(factor=4))
+    image = photo(24, 24) / 2 + 30
+    raw = restoring.restore(restorer, image, histogram_match=False)
+    matched = restoring.restore(restorer, image)
+    np.testing.assert_array_equal(raw, restorer(image))
+    quantiles = np.linspace(0.05, 0.95, 10)
+    wanted = np.quantile(image, quantiles, axis=(0, 1))
+    assert np.abs(np.quantile(matched, quantiles, axis=(0, 1)) - wanted).max() < 2
+    assert np.abs(np.quantile(raw, quantiles, axis=(0, 1)) - wanted).max() > 5
+
+
+def test_srcnn_keeps_its_colours():
+    restorer = restoring.Restorer(make_model(name="SRCNN", factor=2))
+    image = photo(12, 12)
+    np.testing.assert_array_equal(restoring.restore(restorer, image), restorer(image))
+
+
+def test_grey_stays_grey():
+    image = np.repeat(photo(9, 7)[..., :1], 3, axis=-1)
+    restorer = restoring.Restorer(make_model(factor=2))
+    assert np.ptp(restorer(image), axis=-1).max() > 1
+    assert not np.ptp(restoring.restore(restorer, image), axis=-1).any()
+
+
+def test_models_and_tiles_that_cannot_be():
+    with pytest.raises(InputError, match="a model for style; give one that"):
+        restoring.Restorer(make_model("style", width=0.1))
+    model = make_model(factor=2)
+    with pytest.raises(InputError, match="tile=15 px; use 16 or more"):
+        restoring.Restorer(model, tile=15)
+    with pytest.raises(InputError, match="instance norm looks at the whole image"):
+        restoring.Restorer(make_model(factor=2, norm="instance"), tile=32)
+    restorer = restoring.Restorer(model)
+    with pytest.raises(InputError, match="mine: enlarges by 2, not by 4"):
+        restorer.check_enlarges("mine", 4)
+    restorer.check_enlarges("mine", 2)
+    training = {"training": {"degradation.name": "noise"}}
+    with pytest.raises(InputError, match="mine: trained to undo noise"):
+        restoring.Restorer(make_model(factor=1, metadata=training)).check_enlarges(
+            "mine"
+        )
