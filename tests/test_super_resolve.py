@@ -13,14 +13,9 @@ from jaxperceptual import cli, degradations, models
 script = load_script("super_resolve")
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """SRCNN whose network is the identity: what it makes is bicubic interpolation."""
-    made = make_model(
-        name="SRCNN",
-        factor=2,
-        metadata={"training": {"degradation.name": "downsample"}},
-    )
+def identity_model(metadata):
+    """SRCNN x2 whose network is the identity: it makes a bicubic interpolation."""
+    made = make_model(name="SRCNN", factor=2, metadata=metadata)
     params = made.variables["params"]
     for layer in params.values():
         for leaf in layer.values():
@@ -29,8 +24,14 @@ def model(tmp_path_factory):
     params["conv1"]["kernel"][4, 4, 0, :2] = 1, -1
     params["conv2"]["kernel"][0, 0, [0, 1], [0, 1]] = 1
     params["conv3"]["kernel"][2, 2, :2, 0] = 1, -1
+    return made
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / models.FILE_NAME
-    models.write_model(path, made)
+    training = {"training": {"degradation.name": "downsample"}}
+    models.write_model(path, identity_model(training))
     return path.parent
 
 
