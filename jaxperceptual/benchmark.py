@@ -102,6 +102,7 @@ def run(options: Options, output: str | os.PathLike | None, command: str) -> int
     if options.reference:
         works.torch_reference().torch.set_num_threads(timing.num_cores())
     config = configs.load_config(options.config)
+    _check_config(options, config)
     goal = None
     if options.table1 or options.gatys:
         goal = goals.load_goal(config)  # says which style image it is
@@ -132,13 +133,34 @@ def run(options: Options, output: str | os.PathLike | None, command: str) -> int
     return int(any(_disagrees(row) for row in report["results"]))
 
 
+def _check_config(options: Options, config: ConfigDict) -> None:
+    """Raises InputError for work that the config does not know."""
+    if "norm" not in config.net:
+        raise InputError(
+            f"--config {options.config}: {config.net.name} has no norm to choose; use "
+            "a config of another network."
+        )
+    if "style_image" not in config and (options.table1 or options.gatys):
+        raise InputError(
+            f"--config {options.config}: table 1 and --gatys are of style transfer; "
+            "give a style config, or --train or --inference."
+        )
+    factor = config.net.get("factor", 1)
+    for name, size in (
+        *(("--sizes", size) for size in options.sizes if options.inference),
+        *([("--train-size", options.train_size)] if options.train else []),
+    ):
+        if size % factor:
+            raise InputError(f"{name} {size}; use a multiple of the factor {factor}.")
+
+
 def pieces(
     options: Options, config: ConfigDict, goal: goals.Goal | None
 ) -> Iterator[Work]:
     """Each piece of work that the options ask for, made when its turn comes."""
     variants = _variants(options)
     for norm, upsample in itertools.product(options.norms, options.upsamplings):
-        net = dict(norm=norm, width=config.net.width, upsample=upsample)
+        net = config.net.to_dict() | dict(norm=norm, upsample=upsample)
         if options.train:
             yield works.train_step(
                 variants,
@@ -148,7 +170,7 @@ def pieces(
                 size=options.train_size,
             )
         for size in options.sizes if options.inference else ():
-            yield works.stylizing(variants, net, size)
+            yield works.apply(variants, config.task, net, size)
     for size in options.sizes if options.gatys else ():
         yield works.baseline(variants, goal, config, size)
 
@@ -176,7 +198,7 @@ def _table1(options, config, goal, report: dict[str, Any]) -> Iterator[str]:
     yield table1.HEAD
     for size in options.sizes:
         network = timing.measure(
-            works.stylizing(_variants(options), net, size), options.repeats
+            works.apply(_variants(options), config.task, net, size), options.repeats
         )
         baseline = table1.measure_iterations(
             works.baseline(_variants(options), goal, config, size),

@@ -18,16 +18,20 @@ from jaxperceptual.types import Image
 Large = Float32[np.ndarray, "_ _ 3"]  # of another size than the `Image` beside it
 
 MIN_TILE = 16  # px; smaller ones are mostly margin
+# Activations of 64 channels take 1 GiB a layer at 2048 x 2048.
+WHOLE = 2048**2  # px of output
+TILE = 1024  # px of output, a side
 
 
 class Restorer:
     """A restoration model, ready to run: compiled once for each shape it meets.
 
     model: whose task is "restoration"; InputError for another.
-    tile: for large images, the side in input pixels of the squares that are restored
-        one by one, each with a margin as wide as the network's reach, so that nothing
-        but memory and time depends on it. InputError below `MIN_TILE`, and for
-        instance norm, which looks at the whole image.
+    tile: the side in input pixels of squares that are restored one by one, each with a
+        margin as wide as the network's reach, so that only memory and time depend on
+        it. InputError below `MIN_TILE`, and for instance norm, which looks at the
+        whole image. None: `TILE` where the output has more than `WHOLE` pixels and
+        the network allows it, else the whole image at once.
 
     Attributes:
       model: the model.
@@ -84,12 +88,14 @@ class Restorer:
         """
         h, w, _ = image.shape
         with runs.enough_memory(f"an image of {w} x {h} px", "a (smaller) --tile"):
-            if self._tile is None:
+            f, tile = self.factor, self._tile
+            if tile is None and self._reach is not None and h * w * f**2 > WHOLE:
+                tile = TILE // f
+            if tile is None:
                 return np.asarray(self._apply(self._variables, image[None]))[0]
-            f = self.factor
             output = np.empty((h * f, w * f, 3), np.float32)
-            for rows in _windows(h, self._tile, self._reach):
-                for columns in _windows(w, self._tile, self._reach):
+            for rows in _windows(h, tile, self._reach):
+                for columns in _windows(w, tile, self._reach):
                     window = image[None, rows.all, columns.all]
                     restored = np.asarray(self._apply(self._variables, window))[0]
                     output[rows.target(f), columns.target(f)] = restored[

@@ -192,7 +192,9 @@ def row_markdown(row: Mapping[str, Any]) -> str:
         work = f"{row['work']}, {row['batch_size']} x {size} x {size}"
         net = "none: pixels"
         if "norm" in row:
-            net = f"{row['norm']}, {row['upsample']}, width {row['width']:g}"
+            size_of_net = f"x{row['factor']}" if "factor" in row else None
+            size_of_net = size_of_net or f"width {row['width']:g}"
+            net = f"{row['norm']}, {row['upsample']}, {size_of_net}"
         cells = [work, net, name] if i == 0 else ["", "", name]
         if "times_ms" in found:
             low, high = min(found["times_ms"]), max(found["times_ms"])

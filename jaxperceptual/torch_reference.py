@@ -6,6 +6,7 @@ layouts. PyTorch is an extra: importing this module without it raises InputError
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -113,6 +114,20 @@ class SRCNN(nn.Module):
         return bicubic + 127.5 * (x + 1) - luma
 
 
+def twin(variables: Params, net: Mapping[str, Any]) -> nn.Module:
+    """The network that these options, as in a config, describe.
+
+    Raises InputError for one that has no twin that could be timed.
+    """
+    options = dict(net)
+    name = options.pop("name", "StyleNet")
+    options.pop("width", None)  # the variables show it
+    kinds = {"StyleNet": StyleNet, "SuperResolutionNet": SuperResolutionNet}
+    if name not in kinds:
+        raise InputError(f"net.name={name!r}: no PyTorch twin; leave out --reference.")
+    return kinds[name](variables, **options)
+
+
 class VGG16(nn.Module):
     """`vgg.VGG16` down to the deepest of `layers`; its parameters are frozen."""
 
@@ -148,13 +163,14 @@ class VGG16(nn.Module):
 class Objective(nn.Module):
     """Equation 5, as `objectives.perceptual_objective`: `(loss, terms by name)`.
 
-    `style_image` is [h w 3]; its Gram matrices are computed here, by this VGG.
+    `style_image` is [h w 3]; its Gram matrices are computed here, by this VGG. It may
+    be None where no style has a weight.
     """
 
     def __init__(
         self,
         weights: VGGWeights,
-        style_image: np.ndarray,
+        style_image: np.ndarray | None,
         *,
         content: Mapping[str, float],
         style: Mapping[str, float],
@@ -165,18 +181,24 @@ class Objective(nn.Module):
         self.content = {name: weight for name, weight in content.items() if weight}
         self.style = {name: weight for name, weight in style.items() if weight}
         self.tv_weight, self.pixel_weight = tv_weight, pixel_weight
-        self.vgg = VGG16(weights, [*self.content, *self.style])
-        with torch.no_grad():
-            found = self.vgg(nchw(style_image[None]), list(self.style))
-        self.grams = {name: _gram(found[name]) for name in self.style}
+        layers = [*self.content, *self.style]
+        self.vgg = VGG16(weights, layers) if layers else None
+        self.grams = {}
+        if self.style:
+            with torch.no_grad():
+                found = self.vgg(nchw(style_image[None]), list(self.style))
+            self.grams = {name: _gram(found[name]) for name in self.style}
 
     def content_of(self, targets) -> dict:
         """The targets' activations, which `forward` takes as `wanted`."""
+        if not self.content:
+            return {}
         with torch.no_grad():
             return self.vgg(targets, list(self.content))
 
     def forward(self, outputs, targets, wanted=None):
-        found = self.vgg(outputs, [*self.content, *self.style])
+        layers = [*self.content, *self.style]
+        found = self.vgg(outputs, layers) if layers else {}
         if wanted is None:
             wanted = self.content_of(targets)
         terms = {}
@@ -200,7 +222,7 @@ class TrainStep:
 
     def __init__(
         self,
-        net: StyleNet,
+        net: nn.Module,
         objective: Objective,
         learning_rate: float,
         *,
@@ -214,10 +236,13 @@ class TrainStep:
         self._trained = [p for p in net.parameters() if p.requires_grad]
         self._optimizer = torch.optim.Adam(self._trained, learning_rate, fused=True)
 
-    def __call__(self, images) -> dict:
-        """An update from a uint8 batch [n 3 h w]; metrics of the time before it."""
+    def __call__(self, images, inputs=None) -> dict:
+        """An update from a uint8 batch [n 3 h w]; metrics of the time before it.
+
+        The network gets the images, or the `inputs` [n 3 h/f w/f] made of them before.
+        """
         self._optimizer.zero_grad()
-        loss, terms = self._loss(images)
+        loss, terms = self._loss(images, inputs)
         loss.backward()
         norms = torch.stack([p.grad.norm() for p in self._trained])
         self._optimizer.step()
@@ -393,9 +418,10 @@ class _Loss(nn.Module):
         super().__init__()
         self.net, self.objective = net, objective
 
-    def forward(self, images):
+    def forward(self, images, inputs=None):
         images = images.float()
-        return self.objective(self.net(images), images)
+        inputs = images if inputs is None else inputs
+        return self.objective(self.net(inputs), images)
 
 
 class _PixelLoss(nn.Module):

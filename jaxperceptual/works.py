@@ -15,14 +15,15 @@ from flax import traverse_util
 from ml_collections import ConfigDict
 
 from jaxperceptual import (
+    degradations,
     gatys,
     goals,
     inference,
     models,
-    nets,
     objectives,
     ops,
     parallel,
+    restoring,
     training,
     vgg,
     vgg_weights,
@@ -51,29 +52,31 @@ class Variants(NamedTuple):
     compiled: bool = True  # also what a reference's compiler makes
 
 
-def stylizing(variants: Variants, net: dict[str, Any], size: int) -> Work:
-    """One image of `size` px through the network with these options."""
+def apply(variants: Variants, task: str, net: dict[str, Any], size: int) -> Work:
+    """One image through the network with these options; `size` px come out."""
     rng = np.random.default_rng(0)
-    images = _pixels(rng, size)
-    variables = _variables(net, rng)
-    model = models.Model("style", net, variables, {})
+    variables = _variables(task, net, rng)
+    images = _pixels(rng, size // net.get("factor", 1))
+    model = models.Model(task, net, variables, {})
 
     def numbers(pixels):
-        return {"output": {"pixels": np.asarray(pixels) / 127.5 - 1}}
+        return {"output": {"pixels": np.asarray(pixels).reshape(-1, 3) / 127.5 - 1}}
 
     def ours(name, forms):
-        stylizer, x = inference.Stylizer(model), jax.device_put(images)
+        if task == "style":
+            run, x = inference.Stylizer(model), jax.device_put(images)
+        else:
+            run, x = restoring.Restorer(model), images[0]
 
         def once():
             with ops.forms(forms):
-                return jax.block_until_ready(stylizer(x))
+                return jax.block_until_ready(run(x))
 
         return Variant(name, _repeated(once), numbers)
 
     def theirs(name, layout):
         torch = torch_reference()
-        twin = torch.StyleNet(variables, norm=net["norm"], upsample=net["upsample"])
-        twin = torch.prepare(twin.eval(), **layout)
+        twin = torch.prepare(torch.twin(variables, net).eval(), **layout)
         x = torch.nchw(images, channels_last=layout["channels_last"])
         return Variant(
             name, _repeated(lambda: twin(x)), lambda y: numbers(torch.nhwc(y))
@@ -91,17 +94,27 @@ def train_step(
     batch_size: int,
     size: int,
 ) -> Work:
-    """One update of the network from a batch of images of `size` px."""
+    """One update of the network from a batch of images of `size` px.
+
+    What is done to the images of a restoration task is part of our step, and was done
+    before where a reference is timed.
+    """
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (batch_size, size, size, 3), dtype=np.uint8)
     style_image = rng.uniform(0, 255, (size, size, 3)).astype(np.float32)
+    degradation = None
+    if "degradation" in config:
+        factor = net["factor"]
+        degradation = degradations.make(config.degradation.to_dict(), factor)
     weights = vgg_weights.load(config.vgg)
     goal = config.objective.to_dict()
     rate = config.optimizer.learning_rate
     devices = jax.local_devices()[:1]
-    network = nets.StyleNet(**net, axis_name=parallel.DEVICES)
+    network = models.make_net(
+        config.task, net, source="config", axis_name=parallel.DEVICES
+    )
     tx = training.make_optimizer(rate, warmup_steps=0)
-    variables = _variables(net, rng)
+    variables = _variables(config.task, net, rng)
     params, stats = variables["params"], variables.get("batch_stats", {})
     start = TrainState(np.int32(0), params, stats, tx.init(params))
 
@@ -116,13 +129,16 @@ def train_step(
         features_fn = objectives.vgg_features(weights.preprocessing)
         objective = objectives.perceptual_objective(features_fn, **goal)
         with ops.forms(forms):
-            frozen = vgg.frozen(weights.params, [*goal["content"], *goal["style"]])
+            layers = objectives.layers_of(goal["content"], goal["style"])
+            frozen = vgg.frozen(weights.params, layers) if layers else {}
             grams = objectives.style_targets(
                 features_fn, frozen, style_image, goal["style"]
             )
         frozen = parallel.replicate(Frozen(frozen, grams), devices)
         state = parallel.replicate(start, devices)
-        step = training.make_train_step(network, objective, tx, devices=devices)
+        step = training.make_train_step(
+            network, objective, tx, devices=devices, degradation=degradation
+        )
 
         def once():
             nonlocal state
@@ -140,14 +156,18 @@ def train_step(
     def theirs(name, layout):
         torch = torch_reference()
         step = torch.TrainStep(
-            torch.StyleNet(variables, norm=net["norm"], upsample=net["upsample"]),
+            torch.twin(variables, net),
             torch.Objective(weights, style_image, **goal),
             rate,
             **layout,
         )
-        x = torch.nchw(images, channels_last=layout["channels_last"])
+        x = [torch.nchw(images, channels_last=layout["channels_last"])]
+        if degradation is not None:
+            keys = jax.random.split(jax.random.key(0), batch_size)
+            small = np.asarray(degradation(keys, images.astype(np.float32)))
+            x.append(torch.nchw(small, channels_last=layout["channels_last"]))
         return Variant(
-            name, _repeated(lambda: step(x)), lambda m: numbers(m, step.moments())
+            name, _repeated(lambda: step(*x)), lambda m: numbers(m, step.moments())
         )
 
     facts = dict(work="train", batch_size=batch_size, size=size, **net)
@@ -247,12 +267,13 @@ def _pixels(rng: np.random.Generator, size: int) -> np.ndarray:
     return rng.uniform(0, 255, (1, size, size, 3)).astype(np.float32)
 
 
-def _variables(net: dict, rng: np.random.Generator) -> Params:
+def _variables(task: str, net: dict, rng: np.random.Generator) -> Params:
     """Weights of such a network: kernels as fresh, the rest off their 0 and 1.
 
     What mixes up a bias, a scale or a running average would go unseen otherwise.
     """
-    init = functools.partial(nets.StyleNet(**net).init, train=False)
+    network = models.make_net(task, net, source="config")
+    init = functools.partial(network.init, train=False)
     images = jax.ShapeDtypeStruct((1, 16, 16, 3), np.float32)
 
     def draw(path, leaf):

@@ -80,6 +80,19 @@ def test_every_variant_agrees_and_has_times(report):
         assert f"**{row['ratio']:.2f}** ({row['best_reference']})" in text
 
 
+def test_super_resolution_computes_what_pytorch_does(tmp_path):
+    pytest.importorskip("torch")
+    argv = "--train --inference --reference torch --no-compile --config sr_x4_feat.py "
+    argv += "--sizes 48 --train-size 32 --batch-size 2 --repeats 1 --norms batch "
+    argv += f"--upsamplings transposed -o {tmp_path}"
+    assert script.main(argv.split()) == 0
+    train, inference = json.loads((tmp_path / "benchmark.json").read_text())["results"]
+    for row in train, inference:
+        assert row["factor"] == 4 and row["disagreement"] == ""
+        assert "ratio" in row
+    assert "batch, transposed, x4" in (tmp_path / "benchmark.md").read_text()
+
+
 def test_table_1_adds_up_from_its_raw_times(table):
     report, text = table
     (entry,) = report["results"]
@@ -254,6 +267,10 @@ def test_relative_errors_by_hand():
         ("--inference --norms layer", "net.norm='layer'"),
         ("--inference --config none.py", "--config none.py: no such file"),
         (f"--inference -o {__file__}", "cannot be written"),
+        ("--train --config srcnn_x4.py", "SRCNN has no norm to choose"),
+        ("--config sr_x4_feat.py", "table 1 and --gatys are of style transfer"),
+        ("--inference --config sr_x8_feat.py --sizes 20", "--sizes 20; use a multiple"),
+        ("--train --config sr_x4_feat.py --train-size 30", "--train-size 30; use a"),
     ],
 )
 def test_bad_input(argv, message):

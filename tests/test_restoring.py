@@ -59,6 +59,21 @@ def test_tiles_do_not_show(net):
     assert tiled._apply._cache_size() == 1
 
 
+def test_large_outputs_are_tiled_unasked(monkeypatch):
+    monkeypatch.setattr(restoring, "WHOLE", 40 * 40)
+    monkeypatch.setattr(restoring, "TILE", 64)
+    restorer = restoring.Restorer(make_model(name="SRCNN", factor=4))
+    image = photo(10, 60)
+    shapes = []
+    apply = restorer._apply
+    restorer._apply = lambda v, x: shapes.append(x.shape) or apply(v, x)
+    restorer(image)
+    assert shapes == [(1, 10, 26, 3)] * 4
+    shapes.clear()
+    restorer(photo(10, 10))
+    assert shapes == [(1, 10, 10, 3)]
+
+
 @pytest.mark.parametrize("net", NETS)
 def test_an_input_pixel_changes_what_is_in_reach_and_no_more(net):
     restorer = restoring.Restorer(make_model(**net))
