@@ -121,38 +121,54 @@ def photos(task: Task, paths: Sequence[tuple[str, Path]]) -> Iterator[Photo]:
 
     Raises InputError for a photo that cannot be read.
     """
-    distances = {f"lpips_{net}": lpips.load(net) for net in ("alex", "vgg")}
-    degrade = jax.jit(degradations.Downsample(task.factor, task.blur))
-
-    @jax.jit
-    def enlarge(small):
-        return degradations.quantize(degradations.upsample(small, task.factor))
-
-    no_key = jax.random.key(0)  # nothing is random
+    judge = Judge(task)
     for dataset, path in paths:
-        truth = degradations.modcrop(images.read_image(path), task.factor)
-        small = np.asarray(degrade(no_key, truth[None]))[0]
-        outputs = {BICUBIC: np.asarray(enlarge(small[None]))[0]}
-        for name, restorer in task.restorers.items():
+        grey = images.read_header(path).grey
+        yield judge(dataset, path.stem, images.read_image(path), grey=grey)
+
+
+class Judge:
+    """Makes photos small, has every method make them large again, and compares."""
+
+    def __init__(self, task: Task):
+        self._task = task
+        self._distances = {f"lpips_{net}": lpips.load(net) for net in lpips.NETS}
+        degrade = degradations.Downsample(task.factor, task.blur)
+        no_key = jax.random.key(0)  # nothing is random
+        self._shrink = jax.jit(lambda images: degrade(no_key, images))
+        self._enlarge = jax.jit(
+            lambda small: degradations.quantize(
+                degradations.upsample(small, task.factor)
+            )
+        )
+
+    def __call__(self, dataset: str, name: str, truth: Image, *, grey: bool) -> Photo:
+        """All about one photo [h w 3] in [0, 255], whose file may hold `grey` alone.
+
+        Cuts off what is not a multiple of the factor; the rest must have the size that
+        `find_photos` asks for.
+        """
+        task = self._task
+        truth = degradations.modcrop(truth, task.factor)
+        small = np.asarray(self._shrink(truth[None]))[0]
+        outputs = {BICUBIC: np.asarray(self._enlarge(small[None]))[0]}
+        for method, restorer in task.restorers.items():
             output = restoring.restore(
                 restorer, small, histogram_match=task.histogram_match
             )
             # What a file would hold: the metrics are of 8-bit images.
-            outputs[name] = np.rint(output.clip(0, 255))
-        grey = images.read_header(path).grey
+            outputs[method] = np.rint(output.clip(0, 255))
         scores = {
-            name: _judge(output, truth, task.factor, grey, distances)
-            for name, output in outputs.items()
+            method: self._scores(output, truth, grey)
+            for method, output in outputs.items()
         }
-        yield Photo(dataset, path.stem, truth, outputs, scores)
+        return Photo(dataset, name, truth, outputs, scores)
 
-
-def _judge(
-    output: Image, truth: Image, border: int, grey: bool, distances
-) -> dict[str, float]:
-    output, truth = (metrics.shave(image, border) for image in (output, truth))
-    a, b = (metrics.plane(image, grey=grey) for image in (output, truth))
-    scores = {"psnr": metrics.psnr(a, b), "ssim": metrics.ssim(a, b)}
-    for name, distance in distances.items():
-        scores[name] = float(distance(output[None], truth[None])[0])
-    return scores
+    def _scores(self, output: Image, truth: Image, grey: bool) -> dict[str, float]:
+        border = self._task.factor
+        output, truth = (metrics.shave(image, border) for image in (output, truth))
+        a, b = (metrics.plane(image, grey=grey) for image in (output, truth))
+        scores = {"psnr": metrics.psnr(a, b), "ssim": metrics.ssim(a, b)}
+        for name, distance in self._distances.items():
+            scores[name] = float(distance(output[None], truth[None])[0])
+        return scores

@@ -85,8 +85,10 @@ def strip(photo: Photo) -> np.ndarray:
     box = _busiest(photo.truth)
     tops, bottoms = [], []
     for name, image in whole.items():
-        scores = photo.scores.get(name)
-        text = f"{name} {scores['psnr']:.2f} dB" if scores else f"{name}, {photo.name}"
+        text = f"{name}: PSNR / LPIPS"
+        if name in photo.scores:
+            scores = photo.scores[name]
+            text = f"{name} {scores['psnr']:.2f} / {scores['lpips_alex']:.3f}"
         top = images.resized(image, STRIP) if max(image.shape) > STRIP else image
         detail = image[box]
         times = max(1, top.shape[1] // detail.shape[1])
