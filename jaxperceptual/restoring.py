@@ -1,5 +1,6 @@
 """A restoration model and a photo of any size to a restored, larger photo (4.2)."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 from PIL import Image as pil
 from skimage import exposure
+from tqdm import tqdm
 
 from jaxperceptual import color, images, jobs, models, runs
 from jaxperceptual.errors import InputError
@@ -94,13 +96,17 @@ class Restorer:
             if tile is None:
                 return np.asarray(self._apply(self._variables, image[None]))[0]
             output = np.empty((h * f, w * f, 3), np.float32)
-            for rows in _windows(h, tile, self._reach):
-                for columns in _windows(w, tile, self._reach):
-                    window = image[None, rows.all, columns.all]
-                    restored = np.asarray(self._apply(self._variables, window))[0]
-                    output[rows.target(f), columns.target(f)] = restored[
-                        rows.kept(f), columns.kept(f)
-                    ]
+            pairs = list(
+                itertools.product(
+                    _windows(h, tile, self._reach), _windows(w, tile, self._reach)
+                )
+            )
+            for rows, columns in tqdm(pairs, unit="tile", leave=False, disable=None):
+                window = image[None, rows.all, columns.all]
+                restored = np.asarray(self._apply(self._variables, window))[0]
+                output[rows.target(f), columns.target(f)] = restored[
+                    rows.kept(f), columns.kept(f)
+                ]
         return output
 
 
