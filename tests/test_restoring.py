@@ -54,7 +54,7 @@ def test_tiles_do_not_show(net):
     whole = restoring.Restorer(model)(image)
     tiled = restoring.Restorer(model, tile=16)
     assert whole.shape == (37 * net["factor"], 61 * net["factor"], 3)
-    assert whole.std() > 10
+    assert whole.std() > 3
     np.testing.assert_allclose(tiled(image), whole, **ROUNDING)
     assert tiled._apply._cache_size() == 1
 
