@@ -74,8 +74,8 @@ class Restorer:
         undoes = self.model.metadata.get("training", {}).get("degradation.name")
         if self.factor == 1 or undoes not in (None, "downsample"):
             raise InputError(
-                f"{name}: trained to undo {undoes}, and enlarges by {self.factor}; "
-                "give a super-resolution model."
+                f"{name}: trained to undo {undoes or 'nothing known'}, enlarges by "
+                f"{self.factor}; give a super-resolution model."
             )
         if factor not in (None, self.factor):
             raise InputError(
@@ -148,12 +148,22 @@ def restore(
         output = np.repeat(color.luma(output)[..., None], 3, axis=-1)
     if histogram_match is None:
         histogram_match = restorer.changes_colour
-    return match_histogram(output, image) if histogram_match else output
+    if not histogram_match:
+        return output
+    h, w, _ = output.shape
+    with runs.enough_memory(f"an output of {w} x {h} px", "a part of the image"):
+        return match_histogram(output, image)
 
 
 def match_histogram(image: Image, reference: Large) -> Image:
-    """The image with each channel's distribution that of the reference, of any size."""
-    matched = exposure.match_histograms(image, reference, channel_axis=-1)
+    """The image with each channel's distribution that of the reference, of any size.
+
+    Both as 8-bit files hold them: between whole numbers and others, each value would
+    land half a step too low on average.
+    """
+    matched = exposure.match_histograms(
+        np.rint(image), np.rint(reference), channel_axis=-1
+    )
     return matched.astype(np.float32)
 
 
