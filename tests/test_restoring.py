@@ -118,9 +118,16 @@ def test_output_gets_the_distribution_of_the_input():
     np.testing.assert_array_equal(raw, restorer(image))
     quantiles = np.linspace(0.05, 0.95, 10)
     wanted = np.quantile(image, quantiles, axis=(0, 1))
-    assert np.abs(np.quantile(matched, quantiles, axis=(0, 1)) - wanted).max() < 2
-    assert np.abs(matched.mean(axis=(0, 1)) - image.mean(axis=(0, 1))).max() < 0.2
-    assert np.abs(np.quantile(raw, quantiles, axis=(0, 1)) - wanted).max() > 5
+    # The random network's output has few grey levels, and equal pixels stay equal.
+    assert np.abs(np.quantile(matched, quantiles, axis=(0, 1)) - wanted).max() < 6
+    assert np.abs(np.quantile(raw, quantiles, axis=(0, 1)) - wanted).max() > 20
+
+
+def test_matching_does_not_darken():
+    rng = np.random.default_rng(0)
+    image = rng.uniform(0, 255, (200, 200, 3)).astype(np.float32)
+    matched = restoring.match_histogram(image, photo(50, 50))
+    assert abs(matched.mean() - photo(50, 50).mean()) < 0.1
 
 
 def test_srcnn_keeps_its_colours():
