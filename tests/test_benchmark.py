@@ -184,7 +184,7 @@ def test_stretches_take_turns_once_warm():
 def test_table_1_has_no_times_where_numbers_differ(monkeypatch, capsys):
     calls = []
     right, wrong = ({"jax": 1.0, "torch": x} for x in (1.0, 1.1))
-    for name, values in (("stylizing", right), ("baseline", wrong)):
+    for name, values in (("apply", right), ("baseline", wrong)):
         work = fake_work(values, calls, references=("torch",))
         monkeypatch.setattr(works, name, lambda *args, work=work: work)
     assert script.main("--config smoke.py --sizes 32 --repeats 1".split()) == 1

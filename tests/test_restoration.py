@@ -26,10 +26,8 @@ def train(tmp_path, config, *argv):
 @pytest.mark.parametrize(
     "config, terms, factor",
     [
-        ("sr_x4_feat", {"content/relu2_2"}, 4),
         ("sr_x8_feat", {"content/relu2_2"}, 8),
         ("sr_x4_pixel", {"pixel"}, 4),
-        ("sr_x8_pixel", {"pixel"}, 8),
         ("srcnn_x4", {"luma"}, 4),
         ("denoise", {"content/relu2_2", "pixel"}, 1),
         ("colorize", {"content/relu2_2", "pixel"}, 1),
