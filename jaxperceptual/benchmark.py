@@ -22,6 +22,7 @@ from jaxperceptual import (
     files,
     gatys,
     goals,
+    machine,
     nets,
     runs,
     table1,
@@ -100,14 +101,14 @@ def run(options: Options, output: str | os.PathLike | None, command: str) -> int
     if output is not None:
         output = runs.make_folder(Path(output), "-o")
     if options.reference:
-        works.torch_reference().torch.set_num_threads(timing.num_cores())
+        works.torch_reference().torch.set_num_threads(machine.num_cores())
     config = configs.load_config(options.config)
     _check_config(options, config)
     goal = None
     if options.table1 or options.gatys:
         goal = goals.load_goal(config)  # says which style image it is
     report = {"header": timing.header(command)}
-    if report["header"]["load"] > timing.num_cores() / 2:
+    if report["header"]["load"] > machine.num_cores() / 2:
         print(
             f"benchmark: note: load {report['header']['load']}: others are using this "
             "machine. OpenMP's threads (PyTorch) then stall for up to a second in "

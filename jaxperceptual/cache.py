@@ -14,10 +14,9 @@ import numpy as np
 import tqdm
 from jaxtyping import UInt8
 
-from jaxperceptual import files
+from jaxperceptual import files, machine
 from jaxperceptual.errors import InputError
 from jaxperceptual.photos import Photos
-from jaxperceptual.workers import num_cores
 
 
 class Cached:
@@ -104,7 +103,7 @@ def _fill(path: Path, photos: Photos) -> dict[int, str]:
         except InputError as error:
             bad[i] = str(error)
 
-    with futures.ThreadPoolExecutor(num_cores()) as pool:
+    with futures.ThreadPoolExecutor(machine.num_cores()) as pool:
         done = pool.map(fill, range(num_images))
         try:
             for _ in tqdm.tqdm(done, total=num_images, desc="cache", unit="image"):

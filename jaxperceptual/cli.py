@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from jaxperceptual import compilation
 from jaxperceptual.errors import InputError
 
 
@@ -33,8 +34,15 @@ class Parser(argparse.ArgumentParser):
         return args, [a.removeprefix("--").removeprefix("config.") for a in rest]
 
 
-def run(main: Callable[[list[str]], int | None], prog: str) -> NoReturn:
-    """Runs `main(argv)`; an `InputError` becomes one line on stderr and exit code 2."""
+def run(
+    main: Callable[[list[str]], int | None], prog: str, *, cached: bool = True
+) -> NoReturn:
+    """Runs `main(argv)`; an `InputError` becomes one line on stderr and exit code 2.
+
+    What is compiled is kept for the next start, if `cached`.
+    """
+    if cached:
+        compilation.use_cache()
     try:
         code = main(sys.argv[1:])
     except InputError as error:

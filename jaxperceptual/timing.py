@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxperceptual import machine
+
 # What must agree, by kind (a key of `TOLERANCES`), then by name.
 Numbers = Mapping[str, Mapping[str, np.ndarray | np.floating]]
 
@@ -144,11 +146,6 @@ def relative_errors(ours: Numbers, theirs: Numbers) -> dict[str, float]:
     return {k: error(ours[k], theirs[k]) for k in ours if k in TOLERANCES}
 
 
-def num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def header(command: str) -> dict[str, Any]:
     """Where, when and with what something was measured."""
     packages = ["jax", "jaxlib", "torch"]
@@ -157,7 +154,7 @@ def header(command: str) -> dict[str, Any]:
         "commit": _commit(),
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "device": _device(),
-        "cores": num_cores(),
+        "cores": machine.num_cores(),
         "load": round(os.getloadavg()[0], 1),  # of the minute before
         "python": platform.python_version(),
         "versions": {p: v for p in packages if (v := _version(p))},

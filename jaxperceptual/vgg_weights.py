@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import safetensors.numpy
 
-from jaxperceptual import files, weight_files
+from jaxperceptual import files, machine, weight_files
 from jaxperceptual.errors import InputError
 from jaxperceptual.vgg_names import (
     CONV_SHAPES,
@@ -80,7 +80,7 @@ def weights_folder() -> Path:
     if chosen := os.environ.get(FOLDER_VARIABLE):
         return Path(chosen).expanduser()
     checkout = Path(__file__).resolve().parents[1] / "vgg_weights"
-    return checkout if checkout.is_dir() else Path.home() / ".cache" / "jaxperceptual"
+    return checkout if checkout.is_dir() else machine.cache_folder()
 
 
 def read_weights(path: str | Path) -> VGGWeights:

@@ -12,13 +12,15 @@ from multiprocessing import resource_tracker
 
 import grain
 
+from jaxperceptual import machine
+
 
 def prefetch(
     dataset: grain.MapDataset, num_workers: int, batch_bytes: int
 ) -> grain.IterDataset:
     """Batches decoded ahead: in threads, or in processes whose number does not show."""
     if num_workers == 0:
-        threads = min(16, num_cores())
+        threads = min(16, machine.num_cores())
         ahead = min(16, max(2, 2**28 // batch_bytes))  # at most 256 MB
         return dataset.to_iter_dataset(
             grain.ReadOptions(
@@ -73,13 +75,6 @@ def hidden_main() -> Iterator[None]:
         yield
     finally:
         main.__dict__.update(hidden)
-
-
-def num_cores() -> int:
-    """Those that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _init_worker(index: int, count: int) -> None:

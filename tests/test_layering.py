@@ -6,10 +6,10 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "jaxperceptual"
 
 ROWS = [
-    {"color", "cpu", "errors", "files", "types"},
-    {"cli", "configs", "degradations", "images", "inert_pickle", "ops", "parallel"}
-    | {"metrics", "runs", "timing", "vgg_names", "workers"},
-    {"layers", "losses", "sources", "table1", "weight_files"},
+    {"color", "cpu", "errors", "files", "machine", "types"},
+    {"compilation", "configs", "degradations", "images", "inert_pickle", "metrics"}
+    | {"ops", "parallel", "runs", "timing", "vgg_names", "workers"},
+    {"cli", "layers", "losses", "sources", "table1", "weight_files"},
     {"jobs", "nets", "photos", "vgg_weights"},
     {"cache", "checkpoints", "lpips", "models", "vgg"},
     {"data", "inference", "objectives", "torch_reference", "training"},
