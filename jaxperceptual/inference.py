@@ -1,26 +1,52 @@
 """A trained style model and a photo of any size to a stylised photo."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxperceptual import color, models
-from jaxperceptual.types import Image
+from jaxperceptual import color, models, nets
+from jaxperceptual.types import Image, Margin
+
+MIN_STEP = 32  # px
 
 
 class Stylizer:
-    """A style model, ready to run: compiled once for each shape of images it meets.
+    """A style model, ready to run on images of any size: load once, call many times.
+
+    Compiling takes seconds, so sizes share programs: an image lies at the top left of
+    a canvas, whose sides are `canvas_side(h)` and `canvas_side(w)`, and comes out as if
+    it were alone, to rounding. That is up to an eighth of work for nothing on each
+    side; `warm_up` makes a program for one size exactly. A batch norm is part of the
+    convolutions (`nets.fold`).
 
     An image is never cut into tiles: instance norm looks at the whole of it, so tiles
     would differ in brightness. 4096 x 4096 therefore takes several GB of memory.
+
+    model: whose task is "style".
+
+    Attributes:
+      num_programs: how many have been compiled.
     """
 
     def __init__(self, model: models.Model):
-        net = models.build_net(model)
-        self._variables = jax.device_put(model.variables)
-        self._apply = jax.jit(
-            lambda variables, images: net.apply(variables, images, train=False)
-        )
+        net, variables = nets.fold(models.build_net(model), model.variables)
+        self._variables = jax.device_put(variables)
+        self._exact: set[tuple[int, ...]] = set()
+        self.num_programs = 0
+
+        def apply(variables, images, margin):
+            self.num_programs += 1  # while it is traced
+            return net.apply(variables, images, train=False, margin=margin)
+
+        self._apply = jax.jit(apply)
+
+    def warm_up(self, h: int, w: int, num_images: int = 1) -> "Stylizer":
+        """Compiles, and runs once, what images of just this size will be given to."""
+        shape = num_images, h, w, 3
+        self._exact.add(shape)
+        jax.block_until_ready(self(jnp.zeros(shape)))
+        return self
 
     def __call__(
         self, images: Float[Array | np.ndarray, "*n h w 3"]
@@ -28,9 +54,36 @@ class Stylizer:
         """Stylises [h w 3] or [n h w 3], RGB in [0, 255]; same kind and shape back."""
         if images.ndim not in (3, 4) or images.shape[-1] != 3:
             raise ValueError(f"images: shape {images.shape}; use [h w 3] or [n h w 3].")
-        batch = images.reshape((-1, *images.shape[-3:]))
-        outputs = self._apply(self._variables, batch).reshape(images.shape)
-        return np.asarray(outputs) if isinstance(images, np.ndarray) else outputs
+        if 0 in images.shape:
+            raise ValueError(f"images: shape {images.shape}; there is no pixel.")
+        on_host = isinstance(images, np.ndarray)
+        batch = images if images.ndim == 4 else images[None]
+        n, h, w, _ = batch.shape
+        margin = None
+        if batch.shape not in self._exact:
+            batch, margin = _on_canvas(batch)
+        outputs = self._apply(self._variables, batch, margin)
+        outputs = np.asarray(outputs) if on_host else outputs
+        if margin is not None:
+            # Free on the host; on a device it compiles for each shape of images.
+            outputs = outputs[:n, :h, :w]
+        return outputs if images.ndim == 4 else outputs[0]
+
+
+def _on_canvas(batch):
+    """The batch, enlarged to what it shares a program with, and the margin."""
+    n, h, w, _ = batch.shape
+    rows, columns = canvas_side(h) - h, canvas_side(w) - w
+    more = 2 ** (n - 1).bit_length() - n
+    pad = np.pad if isinstance(batch, np.ndarray) else jnp.pad
+    canvas = pad(batch, ((0, more), (0, rows), (0, columns), (0, 0)))
+    return canvas, Margin(np.int32(rows), np.int32(columns))
+
+
+def canvas_side(side: int) -> int:
+    """The canvas for so many pixels: multiples of `MIN_STEP`, at most 8 an octave."""
+    step = max(MIN_STEP, 2 ** (side.bit_length() - 4))
+    return -(-side // step) * step
 
 
 def stylize(

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxperceptual import ops
+from jaxperceptual.types import Margin
 
 NORMS = ("batch", "instance")
 UPSAMPLINGS = ("transposed", "resize")
@@ -25,10 +26,16 @@ class Norm(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n h w c"], *, train: bool) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, "n h w c"], *, train: bool, margin: Margin | None = None
+    ) -> jax.Array:
         c = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (c,))
         bias = self.param("bias", nn.initializers.zeros, (c,))
+        if self.kind == "instance" and margin is not None:
+            return ops.norm_within(
+                x, scale, bias, margin, epsilon=EPSILON, relu=self.relu
+            )
         if self.kind == "instance":
             y, _, _ = ops.norm(
                 x, scale, bias, over_batch=False, epsilon=EPSILON, relu=self.relu
@@ -73,7 +80,9 @@ class Conv(nn.Module):
     trained_bias: bool = True
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n h w c"]) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, "n h w c"], margin: Margin | None = None
+    ) -> jax.Array:
         kernel = self.param(
             "kernel",
             nn.initializers.lecun_normal(),
@@ -85,16 +94,19 @@ class Conv(nn.Module):
         if self.upsample == "transposed":
             return ops.conv_transpose(x, kernel) + bias
         if self.upsample == "resize":
-            return ops.upsample_conv(x, kernel) + bias
+            return ops.upsample_conv(x, kernel, margin) + bias
         return ops.conv(x, kernel, stride=self.stride, p=self.padding) + bias
 
 
 class ConvBlock(nn.Module):
-    """Convolution, norm, and a ReLU unless `relu` is off."""
+    """Convolution, norm (None for none), and a ReLU unless `relu` is off.
+
+    With a `margin`, that of the input, which must be zeros, so is that of the output.
+    """
 
     features: int
     size: int
-    norm: str
+    norm: str | None
     stride: int = 1
     padding: int = 0
     upsample: str | None = None
@@ -102,17 +114,26 @@ class ConvBlock(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n h w c"], *, train: bool) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, "n h w c"], *, train: bool, margin: Margin | None = None
+    ) -> jax.Array:
         x = Conv(
             self.features,
             self.size,
             self.stride,
             self.padding,
             self.upsample,
-            trained_bias=False,
+            trained_bias=self.norm is None,
             name="conv",
-        )(x)
-        return Norm(self.norm, self.relu, self.axis_name, name="norm")(x, train=train)
+        )(x, margin)
+        if margin is not None:
+            margin = margin.scaled(2 if self.upsample else 1, self.stride)
+        if self.norm is None:
+            x = nn.relu(x) if self.relu else x
+        else:
+            norm = Norm(self.norm, self.relu, self.axis_name, name="norm")
+            x = norm(x, train=train, margin=margin)
+        return x if margin is None else margin.clear(x)
 
 
 class ResidualBlock(nn.Module):
@@ -123,12 +144,14 @@ class ResidualBlock(nn.Module):
     """
 
     features: int
-    norm: str
+    norm: str | None
     padding: int = 0
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n h w c"], *, train: bool) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, "n h w c"], *, train: bool, margin: Margin | None = None
+    ) -> jax.Array:
         def block(relu, name):
             return ConvBlock(
                 self.features,
@@ -140,8 +163,9 @@ class ResidualBlock(nn.Module):
                 name=name,
             )
 
-        y = block(True, "block1")(x, train=train)
-        y = block(False, "block2")(y, train=train)
+        y = block(True, "block1")(x, train=train, margin=margin)
+        y = block(False, "block2")(y, train=train, margin=margin)
         crop = 2 - 2 * self.padding
         h, w = x.shape[1:3]
-        return x[:, crop : h - crop, crop : w - crop] + y
+        y = x[:, crop : h - crop, crop : w - crop] + y
+        return y if margin is None else margin.clear(y)

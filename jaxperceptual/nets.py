@@ -3,17 +3,19 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxperceptual import color, degradations, ops
 from jaxperceptual.errors import InputError
 from jaxperceptual.layers import (
+    EPSILON,
     NORMS,
     UPSAMPLINGS,
     Conv,
     ConvBlock,
     ResidualBlock,
 )
-from jaxperceptual.types import Images
+from jaxperceptual.types import Images, Margin, Params
 
 BORDER = 40  # px of reflection: ten unpadded 3 x 3 convolutions at a quarter size
 NUM_RESIDUAL_BLOCKS = 5
@@ -28,21 +30,25 @@ TANH_SCALE = 20.0
 class StyleNet(nn.Module):
     """Style transfer network f_W (supplementary, table 1): [n h w 3] -> [n h w 3].
 
-    Any size of 1 px and more; pixels in and out are RGB in [0, 255].
+    Any size of 1 px and more; pixels in and out are RGB in [0, 255]. With a `margin`
+    the images lie on canvases, whose sides are multiples of 4.
 
-    norm: "batch" (the paper) or "instance" (the authors' later release).
+    norm: "batch" (the paper), "instance" (the authors' later release), or None for no
+        norm at all.
     width: 1.0 is the paper's 32/64/128 channels, 0.5 the release's 16/32/64.
     upsample: "transposed" (the paper) or "resize", which leaves no checkerboard.
     axis_name: the device axis over which batch norm's statistics are taken.
     """
 
-    norm: str = "batch"
+    norm: str | None = "batch"
     width: float = 1.0
     upsample: str = "transposed"
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, images: Images, *, train: bool) -> jax.Array:
+    def __call__(
+        self, images: Images, *, train: bool, margin: Margin | None = None
+    ) -> jax.Array:
         check_net_options(self.norm, self.width, self.upsample)
 
         def block(features, size, **options):
@@ -56,21 +62,34 @@ class StyleNet(nn.Module):
 
         h, w = images.shape[1:3]
         x = images / 127.5 - 1.0
-        x = ops.reflection_pad(
-            x, ((BORDER, BORDER + -h % 4), (BORDER, BORDER + -w % 4))
+        pads = (BORDER, BORDER + -h % 4), (BORDER, BORDER + -w % 4)
+        x = ops.reflection_pad(x, pads, margin)
+        half = quarter = None
+        if margin is not None:
+            quarter = margin.scaled(1, 4)
+            half = quarter.scaled(2, 1)
+            margin = half.scaled(2, 1)  # `pads` of the images alone fill the rest
+            x = margin.clear(x)
+        x = block(32, 9, padding=4, name="conv1")(x, train=train, margin=margin)
+        x = block(64, 3, stride=2, padding=1, name="conv2")(
+            x, train=train, margin=margin
         )
-        x = block(32, 9, padding=4, name="conv1")(x, train=train)
-        x = block(64, 3, stride=2, padding=1, name="conv2")(x, train=train)
-        x = block(128, 3, stride=2, padding=1, name="conv3")(x, train=train)
+        x = block(128, 3, stride=2, padding=1, name="conv3")(
+            x, train=train, margin=half
+        )
         for i in range(1, NUM_RESIDUAL_BLOCKS + 1):
             x = ResidualBlock(
                 round(128 * self.width),
                 self.norm,
                 axis_name=self.axis_name,
                 name=f"residual{i}",
-            )(x, train=train)
-        x = block(64, 3, upsample=self.upsample, name="up1")(x, train=train)
-        x = block(32, 3, upsample=self.upsample, name="up2")(x, train=train)
+            )(x, train=train, margin=quarter)
+        x = block(64, 3, upsample=self.upsample, name="up1")(
+            x, train=train, margin=quarter
+        )
+        x = block(32, 3, upsample=self.upsample, name="up2")(
+            x, train=train, margin=half
+        )
         x = Conv(3, 9, padding=4, name="out")(x)
         return scaled_tanh(x)[:, :h, :w]
 
@@ -83,13 +102,13 @@ class SuperResolutionNet(nn.Module):
     size.
 
     factor: 1, 2, 4 or 8.
-    norm: "batch" (the paper) or "instance".
+    norm: "batch" (the paper), "instance", or None for no norm at all.
     upsample: "transposed" (the paper) or "resize", which leaves no checkerboard.
     axis_name: the device axis over which batch norm's statistics are taken.
     """
 
     factor: int
-    norm: str = "batch"
+    norm: str | None = "batch"
     upsample: str = "transposed"
     axis_name: str | None = None
 
@@ -170,13 +189,38 @@ def scaled_tanh(x: jax.Array) -> jax.Array:
     return 127.5 * (jnp.tanh(x / TANH_SCALE) + 1.0)
 
 
-def check_net_options(norm: str, width: float, upsample: str) -> None:
+def fold(net: nn.Module, variables: Params) -> tuple[nn.Module, Params]:
+    """A network without batch norms that computes what `net` does when not training.
+
+    What they do to a convolution's output, a factor and a summand for each channel,
+    becomes part of its kernel and bias. Other networks come back as they are.
+    """
+    if getattr(net, "norm", None) != "batch":
+        return net, variables
+    params = _folded(variables["params"], variables["batch_stats"])
+    return net.clone(norm=None), {"params": params}
+
+
+def _folded(params: Params, stats: Params) -> Params:
+    if "norm" not in params:
+        return {
+            name: _folded(part, stats[name]) if name in stats else part
+            for name, part in params.items()
+        }
+    conv, norm, seen = params["conv"], params["norm"], stats["norm"]
+    gain = norm["scale"] / np.sqrt(seen["var"] + EPSILON)
+    bias = (conv["bias"] - seen["mean"]) * gain + norm["bias"]
+    return {"conv": {"kernel": conv["kernel"] * gain, "bias": bias}}
+
+
+def check_net_options(norm: str | None, width: float, upsample: str) -> None:
     """Raises InputError unless the options name a network that exists."""
     for name, value, known in (
-        ("norm", norm, NORMS),
+        ("norm", norm, (*NORMS, None)),
         ("upsample", upsample, UPSAMPLINGS),
     ):
         if value not in known:
-            raise InputError(f"net.{name}={value!r}; use one of {', '.join(known)}.")
+            names = ", ".join(map(str, known))
+            raise InputError(f"net.{name}={value!r}; use one of {names}.")
     if not 0.03 <= width <= 8:
         raise InputError(f"net.width={width}; use 1.0 (paper), 0.5 or so, at most 8.")

@@ -17,6 +17,7 @@ import numpy as np
 from jax import lax
 
 from jaxperceptual import cpu
+from jaxperceptual.types import Margin
 
 _FORMS = ("auto", "plain", "cpu")
 _forms = os.environ.get("JAXPERCEPTUAL_FORMS", "auto")
@@ -57,8 +58,12 @@ def conv_transpose(x: jax.Array, kernel: jax.Array) -> jax.Array:
     )
 
 
-def upsample_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def upsample_conv(
+    x: jax.Array, kernel: jax.Array, margin: Margin | None = None
+) -> jax.Array:
     """Nearest-neighbour x2, reflection padding of 1, 3 x 3 convolution (Odena 2016)."""
+    if margin is not None:
+        x = _repeat_edge(x, margin)
     if _cpu_forms():
         return cpu.upsample_conv(x, kernel)
     x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
@@ -129,17 +134,65 @@ def norm(
     return y, lax.stop_gradient(mean), lax.stop_gradient(variance)
 
 
-def reflection_pad(x: jax.Array, pads: tuple[tuple[int, int], ...]) -> jax.Array:
+def norm_within(
+    x: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    margin: Margin,
+    *,
+    epsilon: float,
+    relu: bool,
+) -> jax.Array:
+    """`norm` of each image, not over the batch. What is in the margin is of no use."""
+    count = (x.shape[1] - margin.rows) * (x.shape[2] - margin.columns)
+
+    def mean_of(a):
+        rows = a.sum(2, keepdims=True)
+        if _cpu_forms():  # two stages: the first one is threaded
+            rows = lax.optimization_barrier(rows)
+        return rows.sum(1, keepdims=True) / count
+
+    centred = margin.clear(x - mean_of(margin.clear(x)))
+    variance = mean_of(jnp.square(centred))
+    y = centred * (lax.rsqrt(variance + epsilon) * scale) + bias
+    return jax.nn.relu(y) if relu else y
+
+
+def reflection_pad(
+    x: jax.Array, pads: tuple[tuple[int, int], ...], margin: Margin | None = None
+) -> jax.Array:
     """Reflects [n h w c] at its borders by `((top, bottom), (left, right))` pixels.
 
     The edge is not repeated. A side shorter than the padding is reflected again and
-    again; a side of one pixel, which has no neighbour to reflect, is repeated.
+    again; a side of one pixel, which has no neighbour to reflect, is repeated. What
+    reflections leave of a margin is of no use.
     """
+    margins = (0, 0) if margin is None else margin
     rows, columns = (
-        np.pad(np.arange(size), pad, mode="reflect" if size > 1 else "edge")
-        for size, pad in zip(x.shape[1:3], pads, strict=True)
+        _reflections(before, before + side + after, side - missing)
+        for side, (before, after), missing in zip(
+            x.shape[1:3], pads, margins, strict=True
+        )
     )
     return x[:, rows][:, :, columns]
+
+
+def _reflections(before, length, size):
+    """Which of `size` pixels lie at `length` places, of which `before` come first."""
+    xp = jnp if isinstance(size, jax.Array) else np
+    period = xp.maximum(2 * (size - 1), 1)
+    phase = (xp.arange(length) - before) % period
+    return xp.minimum(phase, period - phase)
+
+
+def _repeat_edge(x, margin):
+    """The last row and column of the image once more, in the margin if there is one."""
+    for axis, missing in ((1, margin.rows), (2, margin.columns)):
+        last = x.shape[axis] - missing - 1
+        edge = lax.dynamic_slice_in_dim(x, last, 1, axis)
+        # Without a margin, this index is clamped to `last`.
+        x = lax.dynamic_update_slice_in_dim(x, edge, last + 1, axis)
+    return x
 
 
 def _cpu_forms() -> bool:

@@ -12,7 +12,7 @@ from PIL import Image as pil
 from skimage import exposure
 from tqdm import tqdm
 
-from jaxperceptual import color, images, jobs, models, runs
+from jaxperceptual import color, images, jobs, models, nets, runs
 from jaxperceptual.errors import InputError
 from jaxperceptual.jobs import Job, Result
 from jaxperceptual.types import Image
@@ -45,7 +45,7 @@ class Restorer:
             raise InputError(
                 f"a model for {model.task}; give one that was trained for restoration."
             )
-        net = models.build_net(model)
+        net, variables = nets.fold(models.build_net(model), model.variables)
         if tile is not None and tile < MIN_TILE:
             raise InputError(f"tile={tile} px; use {MIN_TILE} or more.")
         if tile is not None and net.reach is None:
@@ -59,7 +59,7 @@ class Restorer:
         self.changes_colour = model.net_config.get("name") != "SRCNN"
         self._tile = tile
         self._reach = net.reach
-        self._variables = jax.device_put(model.variables)
+        self._variables = jax.device_put(variables)
         self._apply = jax.jit(
             lambda variables, images: jnp.clip(
                 net.apply(variables, images, train=False), 0.0, 255.0

@@ -7,13 +7,40 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, Int, UInt8
+from jaxtyping import Array, Bool, Float, Float32, Int, UInt8
 
 # One image on the host, and a batch on the device: RGB, [0, 255].
 Image = Float32[np.ndarray, "h w 3"]
 Bytes = UInt8[np.ndarray, "h w 3"]
 Images = Float[Array | np.ndarray, "n h w 3"]
+
+
+class Margin(NamedTuple):
+    """Rows at the bottom and columns at the right that are not image but zeros.
+
+    With it, images of many sizes lie on canvases of a few, and share a program.
+    """
+
+    rows: Int[Array, ""]
+    columns: Int[Array, ""]
+
+    def scaled(self, up: int, down: int) -> "Margin":
+        """That of the canvas enlarged by `up` and made smaller by `down`."""
+        return Margin(self.rows * up // down, self.columns * up // down)
+
+    def inside(self, shape: tuple[int, ...]) -> Bool[Array, "1 h w 1"]:
+        """Where, on a canvas of `shape` [n h w c], the image is."""
+        h, w = shape[1:3]
+        rows = jnp.arange(h) < h - self.rows
+        columns = jnp.arange(w) < w - self.columns
+        return (rows[:, None] & columns)[None, ..., None]
+
+    def clear(self, x: jax.Array) -> jax.Array:
+        """Zeros where the margin of [n h w c] is."""
+        return jnp.where(self.inside(x.shape), x, 0)
+
 
 Features = Mapping[str, jax.Array]  # activations [n h w c] by layer name
 Grams = Mapping[str, Float[Array, "n c c"]]  # by layer name, "relu2_2"

@@ -64,7 +64,10 @@ def apply(variants: Variants, task: str, net: dict[str, Any], size: int) -> Work
 
     def ours(name, forms):
         if task == "style":
-            run, x = inference.Stylizer(model), jax.device_put(images)
+            run = inference.Stylizer(model)
+            with ops.forms(forms):
+                run.warm_up(size, size)
+            x = jax.device_put(images)
         else:
             run, x = restoring.Restorer(model), images[0]
 

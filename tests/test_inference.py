@@ -51,17 +51,69 @@ def test_a_batch_equals_its_images_one_by_one(stylizer):
     assert isinstance(stylizer(jnp.asarray(batch)), jax.Array)
 
 
-def test_compiles_once_for_a_shape(stylizer):
-    stylizer(photo(7, 5))
-    num_compiled = stylizer._apply._cache_size()
-    stylizer(photo(7, 5, seed=1))
-    stylizer(photo(7, 5, seed=2)[None])
-    assert stylizer._apply._cache_size() == num_compiled
+@pytest.fixture
+def compilations():
+    """The names of what JAX has compiled, or read from its cache, since the start."""
+    names = []
+
+    def listen(event, seconds, **details):
+        if event == "/jax/core/compile/backend_compile_duration":
+            names.append(details["fun_name"])
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(listen)
 
 
-def test_refuses_what_is_no_image(stylizer):
-    with pytest.raises(ValueError, match="shape .* 4\\)"):
-        inference.Stylizer.__call__.__wrapped__(stylizer, np.zeros((2, 2, 4)))
+def test_many_sizes_share_a_program(compilations):
+    stylizer = inference.Stylizer(make_model(norm="instance"))
+    compilations.clear()
+    sizes = [(h, w) for h in (1, 9, 30, 32) for w in (2, 25, 31)]
+    for h, w in sizes:
+        stylizer(photo(h, w))
+    stylizer(photo(5, 5)[None])
+    assert len(compilations) == stylizer.num_programs == 1
+    for num_images in (3, 4):
+        stylizer(np.stack([photo(20, 30)] * num_images))
+    assert len(compilations) == stylizer.num_programs == 2
+    stylizer.warm_up(30, 31)
+    assert stylizer.num_programs == 3
+    on_device = jnp.asarray(photo(30, 31)[None])
+    compilations.clear()
+    stylizer(photo(30, 31))
+    jax.block_until_ready(stylizer(on_device))
+    assert not compilations
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+@pytest.mark.parametrize("upsample", ["transposed", "resize"])
+def test_a_canvas_changes_nothing(norm, upsample):
+    model = make_model(norm=norm, upsample=upsample)
+    shared, exact = inference.Stylizer(model), inference.Stylizer(model)
+    sizes = [(32, 32), (31, 2), (5, 17)]
+    for h, w in sizes:
+        image = photo(h, w)
+        output = shared(image)
+        assert np.ptp(output) > 20
+        alone = exact.warm_up(h, w)(image)
+        np.testing.assert_allclose(alone, output, **REORDERED_SUM)
+        np.testing.assert_allclose(shared(jnp.asarray(image)), output, atol=1e-3)
+    assert (shared.num_programs, exact.num_programs) == (1, len(sizes))
+
+
+def test_canvases_waste_an_eighth_of_a_side_at_most():
+    sides = np.arange(1, 5000)
+    canvases = np.array([inference.canvas_side(int(side)) for side in sides])
+    assert (canvases >= sides).all() and (canvases % 4 == 0).all()
+    assert (canvases < sides + np.maximum(32, sides / 8)).all()
+    assert {32, 64, 256, 512, 576, 1024, 1152, 4096} < set(canvases)
+    assert len(set(canvases[255:4096])) == 33  # eight an octave, and the first
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 4), (2, 2), (0, 4, 4, 3), (4, 0, 3)])
+def test_refuses_what_is_no_image(stylizer, shape):
+    with pytest.raises(ValueError, match="shape"):
+        inference.Stylizer.__call__.__wrapped__(stylizer, np.zeros(shape))
 
 
 def test_strength_blends(stylizer):
