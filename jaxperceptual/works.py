@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from jaxperceptual import (
     degradations,
+    flops,
     gatys,
     goals,
     inference,
@@ -50,6 +51,7 @@ class Variants(NamedTuple):
     reference: str | None = None  # a key of `REFERENCES`
     forms: bool = False  # also ours without the forms of `cpu`
     compiled: bool = True  # also what a reference's compiler makes
+    only: str | None = None  # the one to be made, by name
 
 
 def apply(variants: Variants, task: str, net: dict[str, Any], size: int) -> Work:
@@ -85,8 +87,11 @@ def apply(variants: Variants, task: str, net: dict[str, Any], size: int) -> Work
             name, _repeated(lambda: twin(x)), lambda y: numbers(torch.nhwc(y))
         )
 
+    def once(variables, images):
+        return models.build_net(model).apply(variables, images, train=False)
+
     facts = dict(work="inference", batch_size=1, size=size, **net)
-    return _work(variants, facts, ours, theirs)
+    return _work(variants, facts, ours, theirs, _flops(once, variables, images))
 
 
 def train_step(
@@ -128,20 +133,29 @@ def train_step(
         terms = {name: np.float64(value) for name, value in metrics.items()}
         return {"terms": terms, "gradient": {"all": gradient}}
 
-    def ours(name, forms):
-        features_fn = objectives.vgg_features(weights.preprocessing)
-        objective = objectives.perceptual_objective(features_fn, **goal)
-        with ops.forms(forms):
-            layers = objectives.layers_of(goal["content"], goal["style"])
-            frozen = vgg.frozen(weights.params, layers) if layers else {}
-            grams = objectives.style_targets(
-                features_fn, frozen, style_image, goal["style"]
-            )
-        frozen = parallel.replicate(Frozen(frozen, grams), devices)
-        state = parallel.replicate(start, devices)
-        step = training.make_train_step(
-            network, objective, tx, devices=devices, degradation=degradation
+    features_fn = objectives.vgg_features(weights.preprocessing)
+
+    def make_frozen():
+        layers = objectives.layers_of(goal["content"], goal["style"])
+        frozen = vgg.frozen(weights.params, layers) if layers else {}
+        return Frozen(
+            frozen,
+            objectives.style_targets(features_fn, frozen, style_image, goal["style"]),
         )
+
+    def make_step():
+        return training.make_train_step(
+            network,
+            objectives.perceptual_objective(features_fn, **goal),
+            tx,
+            devices=devices,
+            degradation=degradation,
+        )
+
+    def ours(name, forms):
+        with ops.forms(forms):
+            frozen = parallel.replicate(make_frozen(), devices)
+        state, step = parallel.replicate(start, devices), make_step()
 
         def once():
             nonlocal state
@@ -174,7 +188,13 @@ def train_step(
         )
 
     facts = dict(work="train", batch_size=batch_size, size=size, **net)
-    return _work(variants, facts, ours, theirs)
+    operations = _flops(
+        lambda *args: make_step()(*jax.tree.map(lambda x: x[None], args)),
+        start,
+        jax.eval_shape(make_frozen),
+        images[None],
+    )
+    return _work(variants, facts, ours, theirs, operations)
 
 
 def baseline(
@@ -231,8 +251,17 @@ def baseline(
         )
         return Variant(name, _repeated(step), numbers)
 
+    def once(frozen, content, pixels):
+        frozen = frozen._replace(content=content)
+        return jax.grad(lambda x: goal.objective(frozen, x, targets)[0])(pixels)
+
+    def content(variables, images):  # computed before, so it does not count
+        return goal.features_fn(variables, images, goal.content_layers)
+
     facts = dict(work="gatys iteration", batch_size=1, size=size)
-    work = _work(variants, facts, ours, theirs)
+    shapes = jax.eval_shape(content, goal.frozen.vgg, targets)
+    operations = _flops(once, goal.frozen, shapes, start)
+    work = _work(variants, facts, ours, theirs, operations)
     return work._replace(count=ITERATIONS, next_agrees=False)
 
 
@@ -243,16 +272,23 @@ def torch_reference():
     return torch_reference
 
 
-def _work(variants: Variants, facts, ours, theirs) -> Work:
-    made = [ours("jax", "auto")]
-    if variants.forms:
-        made.append(ours("jax, plain forms", "plain"))
-    layouts = REFERENCES.get(variants.reference, {})
+def _work(variants: Variants, facts, ours, theirs, operations: int) -> Work:
+    forms = {"jax": "auto"} | ({"jax, plain forms": "plain"} if variants.forms else {})
     layouts = {
-        k: v for k, v in layouts.items() if variants.compiled or not v["compiled"]
+        name: layout
+        for name, layout in REFERENCES.get(variants.reference, {}).items()
+        if variants.compiled or not layout["compiled"]
     }
-    made += [theirs(name, layout) for name, layout in layouts.items()]
-    return Work(facts, made, references=tuple(layouts))
+    makers = {name: functools.partial(ours, name, form) for name, form in forms.items()}
+    makers |= {name: functools.partial(theirs, name, x) for name, x in layouts.items()}
+    made = [make() for name, make in makers.items() if variants.only in (None, name)]
+    return Work(facts | {"flops": operations}, made, references=tuple(layouts))
+
+
+def _flops(function, *arguments) -> int:
+    """Counted in the plain forms, which do what the shapes say."""
+    with ops.forms("plain"):
+        return flops.count(function, *arguments)
 
 
 def _repeated(once: Callable[[], Any]) -> Callable[[int], Any]:
