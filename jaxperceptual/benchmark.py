@@ -4,13 +4,17 @@ Pieces of work are the training step, inference and the baseline's iteration, ou
 PyTorch's (`works`); how they are timed: `timing`, `table1`.
 """
 
+import contextlib
 import dataclasses
+import functools
+import io
 import itertools
 import json
+import multiprocessing
 import os
-import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +56,7 @@ class Options:
     budget: float = 60.0  # s a size, for the iterations of table 1
     full: bool = False  # all iterations of table 1, whatever they take
     forms: bool = False  # also ours without the forms of `cpu`
+    memory: bool = True  # also the peak of each variant, in a process of its own
     compiled: bool = True  # also what a reference's compiler makes
     config: str = "style_muse.py"  # its network, objective, VGG and learning rate
 
@@ -122,11 +127,6 @@ def run(options: Options, output: str | os.PathLike | None, command: str) -> int
     for line in measure(options, config, goal, report):
         text.append(line)
         print(line, flush=True)
-    # Linux counts it in KiB. Of everything above together, so it bounds each.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    report["peak_memory_mb"] = peak
-    text.append(f"\nPeak memory of the process, all variants together: {peak} MiB.")
-    print(text[-1])
     if output is not None:
         name = "table1" if options.table1 else "benchmark"
         files.write_text(output / f"{name}.json", json.dumps(report, indent=2) + "\n")
@@ -157,34 +157,73 @@ def _check_config(options: Options, config: ConfigDict) -> None:
 
 def pieces(
     options: Options, config: ConfigDict, goal: goals.Goal | None
-) -> Iterator[Work]:
-    """Each piece of work that the options ask for, made when its turn comes."""
-    variants = _variants(options)
+) -> Iterator[Callable[[works.Variants], Work]]:
+    """What makes each piece of work that the options ask for."""
     for norm, upsample in itertools.product(options.norms, options.upsamplings):
         net = config.net.to_dict() | dict(norm=norm, upsample=upsample)
         if options.train:
-            yield works.train_step(
-                variants,
-                net,
-                config,
+            yield functools.partial(
+                works.train_step,
+                net=net,
+                config=config,
                 batch_size=options.batch_size,
                 size=options.train_size,
             )
         for size in options.sizes if options.inference else ():
-            yield works.apply(variants, config.task, net, size)
+            yield functools.partial(works.apply, task=config.task, net=net, size=size)
     for size in options.sizes if options.gatys else ():
-        yield works.baseline(variants, goal, config, size)
+        yield functools.partial(works.baseline, goal=goal, config=config, size=size)
 
 
 def _rows(options, config, goal, report: dict[str, Any]) -> Iterator[str]:
     """Measures `pieces` into `report`; yields the lines of their table."""
-    report["results"] = []
+    report |= {"results": [], "peak_flops": (peak := timing.peak_rate())}
+    yield f"Peak, of a large matrix product in float32: {peak / 1e9:.0f} GFLOP/s.\n"
     yield timing.ROWS_HEAD
-    for work in pieces(options, config, goal):
+    for index, make in enumerate(pieces(options, config, goal)):
+        work = make(_variants(options))
         row = timing.measure(work, options.repeats)
         report["results"].append(row)
-        yield timing.row_markdown(row)
+        names = [variant.name for variant in timing.available(work, row)]
         del work  # before the next one takes memory
+        if options.memory and not row["disagreement"]:
+            for name in names:
+                row["variants"][name]["memory_mib"] = memory(options, index, name)
+        yield timing.row_markdown(row, peak)
+
+
+def memory(options: Options, index: int, name: str) -> int:
+    """MiB at the peak of a variant of piece `index`, in a process of its own.
+
+    Beyond what the process had taken before, with all modules in.
+    """
+    spawned = multiprocessing.get_context("spawn")
+    with futures.ProcessPoolExecutor(1, mp_context=spawned) as pool:
+        return pool.submit(_memory_here, options, index, name).result()
+
+
+def _memory_here(options: Options, index: int, name: str) -> int:
+    config = configs.load_config(options.config)
+    with contextlib.redirect_stdout(io.StringIO()):  # it has been said
+        goal = goals.load_goal(config) if options.gatys else None
+    references = works.REFERENCES.get(options.reference, {})
+    if name in references:
+        works.torch_reference().torch.set_num_threads(machine.num_cores())
+    make = next(itertools.islice(pieces(options, config, goal), index, None))
+    jax.block_until_ready(jax.device_put(0.0))
+    before = _peak_mib()
+    work = make(_variants(options)._replace(only=name))
+    for _ in range(2):
+        work.variants[0].call(work.count)
+    return _peak_mib() - before
+
+
+def _peak_mib() -> int:
+    """What this process has taken of the device's memory at most; a CPU's is RAM."""
+    statistics = jax.local_devices()[0].memory_stats()
+    if statistics and jax.default_backend() != "cpu":
+        return statistics["peak_bytes_in_use"] // 1024**2
+    return machine.peak_memory() // 1024**2
 
 
 def _table1(options, config, goal, report: dict[str, Any]) -> Iterator[str]:

@@ -1,6 +1,7 @@
-"""What this process may use of the machine, and where the user's caches lie."""
+"""This process and the machine: cores, memory, and where the user's caches lie."""
 
 import os
+import resource
 from pathlib import Path
 
 
@@ -9,6 +10,15 @@ def num_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def peak_memory() -> int:
+    """Bytes of RAM that this process has taken at most."""
+    status = Path("/proc/self/status")
+    if status.exists():  # `getrusage` would begin with the parent's
+        (line,) = (x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        return 1024 * int(line.split()[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS
 
 
 def cache_folder() -> Path:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxperceptual import machine
@@ -30,9 +31,9 @@ Numbers = Mapping[str, Mapping[str, np.ndarray | np.floating]]
 TOLERANCES = {"output": 1e-3, "terms": 1e-3, "gradient": 2e-2, "next terms": 1e-2}
 
 ROWS_HEAD = (
-    "| work | network | variant | median ms | min-max | first call s "
-    "| relative error | best reference / ours |\n"
-    "|---|---|---|--:|--:|--:|---|---|"
+    "| work | network | variant | median ms | min-max | GFLOP/s | of peak "
+    "| memory MiB | first call s | relative error | best reference / ours |\n"
+    "|---|---|---|--:|--:|--:|--:|--:|--:|---|---|"
 )
 
 # OpenMP's threads keep spinning for some 10 ms after their work is done, on cores that
@@ -133,6 +134,20 @@ def seconds(variant: Variant, count: int) -> float:
     return time.perf_counter() - start
 
 
+def peak_rate(dtype: str = "float32") -> float:
+    """Operations a second of the best of several large matrix products."""
+    side = 2048 if jax.default_backend() == "cpu" else 8192
+    x = jax.random.normal(jax.random.key(0), (side, side), dtype)
+    product = jax.jit(jnp.matmul)
+    jax.block_until_ready(product(x, x))
+    times = []
+    for _ in range(10):
+        start = time.perf_counter()
+        jax.block_until_ready(product(x, x))
+        times.append(time.perf_counter() - start)
+    return 2 * side**3 / min(times)
+
+
 def relative_errors(ours: Numbers, theirs: Numbers) -> dict[str, float]:
     """By kind, the largest `|theirs - ours| / |ours|` (norms) among its arrays."""
 
@@ -181,8 +196,11 @@ def head_markdown(header: Mapping[str, Any]) -> str:
     )
 
 
-def row_markdown(row: Mapping[str, Any]) -> str:
-    """One piece of work as lines below `ROWS_HEAD`, a variant a line."""
+def row_markdown(row: Mapping[str, Any], peak: float | None = None) -> str:
+    """One piece of work as lines below `ROWS_HEAD`, a variant a line.
+
+    peak: `peak_rate`, of which a variant's rate is a share.
+    """
     size = row["size"]
     lines = []
     for i, (name, found) in enumerate(row["variants"].items()):
@@ -198,6 +216,12 @@ def row_markdown(row: Mapping[str, Any]) -> str:
             cells += [_ms(found["median_ms"]), f"{_ms(low)}-{_ms(high)}"]
         else:
             cells += [found.get("unavailable", "not timed"), ""]
+        rate = None
+        if "times_ms" in found and "flops" in row:
+            rate = 1000 * row["flops"] / found["median_ms"]
+        cells.append(f"{rate / 1e9:.0f}" if rate else "")
+        cells.append(f"{rate / peak:.0%}" if rate and peak else "")
+        cells.append(f"{found['memory_mib']}" if "memory_mib" in found else "")
         cells.append(f"{found['first_call_s']:.1f}" if "first_call_s" in found else "")
         errors = found.get("errors", {}).items()
         cells.append(", ".join(f"{kind} {error:.0e}" for kind, error in errors))

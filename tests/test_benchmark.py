@@ -19,7 +19,7 @@ script = load_script("benchmark")
 def report(tmp_path_factory):
     pytest.importorskip("torch")
     folder = tmp_path_factory.mktemp("new") / "folder"
-    argv = "--train --inference --gatys --reference torch --no-compile "
+    argv = "--train --inference --gatys --reference torch --no-compile --no-memory "
     argv += "--config smoke.py --sizes 50 --train-size 32 --batch-size 2 --repeats 2 "
     argv += f"--norms instance --upsamplings transposed -o {folder}"
     assert script.main(argv.split()) == 0
@@ -48,7 +48,7 @@ def test_reports_what_was_measured_and_where(report):
     assert header["command"].startswith("bin/benchmark --train --inference --gatys")
     assert {"jax", "jaxlib", "torch"} <= set(header["versions"])
     assert header["cores"] >= 1 and header["device"] and header["commit"]
-    assert report["peak_memory_mb"] > 100
+    assert 1e9 < report["peak_flops"] < 1e15
     train, inference, gatys = report["results"]
     assert gatys["work"] == "gatys iteration" and gatys["size"] == 50
     shared = dict(norm="instance", upsample="transposed", width=0.125)
@@ -67,6 +67,8 @@ def test_every_variant_agrees_and_has_times(report):
         for found in variants.values():
             assert len(found["times_ms"]) == 2 and min(found["times_ms"]) > 0
             assert found["first_call_s"] > 0
+            rate = row["flops"] / found["median_ms"] / 1e6
+            assert f"| {rate:.0f} | {rate * 1e9 / report['peak_flops']:.0%} |" in text
         kinds = ["output"]
         if row["work"] == "train":
             kinds = ["terms", "gradient", "next terms"]
@@ -80,11 +82,25 @@ def test_every_variant_agrees_and_has_times(report):
         assert f"**{row['ratio']:.2f}** ({row['best_reference']})" in text
 
 
+def test_memory_is_the_variants_own():
+    options = benchmark.Options(
+        inference=True,
+        config="smoke.py",
+        sizes=(64, 512),
+        norms=("instance",),
+        upsamplings=("resize",),
+    )
+    small, large = (benchmark.memory(options, index, "jax") for index in (0, 1))
+    # At 512 px a layer of 4 channels at the full size takes 4 MiB, at 64 px nothing.
+    assert 0 <= small < large - 8
+    assert large < 2000
+
+
 def test_super_resolution_computes_what_pytorch_does(tmp_path):
     pytest.importorskip("torch")
     argv = "--train --inference --reference torch --no-compile --config sr_x4_feat.py "
     argv += "--sizes 48 --train-size 32 --batch-size 2 --repeats 1 --norms batch "
-    argv += f"--upsamplings transposed -o {tmp_path}"
+    argv += f"--upsamplings transposed --no-memory -o {tmp_path}"
     assert script.main(argv.split()) == 0
     train, inference = json.loads((tmp_path / "benchmark.json").read_text())["results"]
     for row in train, inference:
@@ -228,9 +244,9 @@ def test_variants_take_turns_once_warm():
 def test_no_times_and_exit_1_where_numbers_differ(wrong, monkeypatch, capsys):
     calls = []
     work = fake_work({"jax": 1.0, "torch": wrong}, calls, references=("torch",))
-    monkeypatch.setattr(benchmark, "pieces", lambda options, config, goal: [work])
+    monkeypatch.setattr(benchmark, "pieces", lambda *_: [lambda variants: work])
     assert script.main(["--train"]) == 1
-    assert len(calls) == 4  # none to time
+    assert len(calls) == 4  # none to time, none whose memory counts
     assert "none: terms of torch and jax differ by" in capsys.readouterr().out
 
 
