@@ -23,6 +23,7 @@ from ml_collections import ConfigDict
 
 from jaxperceptual import (
     configs,
+    feeding,
     files,
     gatys,
     goals,
@@ -34,6 +35,7 @@ from jaxperceptual import (
     works,
 )
 from jaxperceptual.errors import InputError
+from jaxperceptual.sources import EMBEDDED
 from jaxperceptual.timing import Work
 
 _DAY = 86_400  # s
@@ -41,17 +43,19 @@ _DAY = 86_400  # s
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What to measure: table 1 if none of the first three."""
+    """What to measure: table 1 if none of the first four."""
 
     train: bool = False
     inference: bool = False
     gatys: bool = False
+    input: bool = False
     reference: str | None = None
     sizes: tuple[int, ...] = (256, 512, 1024)  # px, of all but training
     norms: tuple[str, ...] = ("batch", "instance")  # table 1 has the config's
     upsamplings: tuple[str, ...] = ("transposed", "resize")  # likewise
-    batch_size: int = 4  # of training
-    train_size: int = 256  # px
+    batch_size: int = 4  # of training and input
+    train_size: int = 256  # px, of input as well
+    data: tuple[str, ...] = ("embedded",)  # sources of input
     repeats: int = 5
     budget: float = 60.0  # s a size, for the iterations of table 1
     full: bool = False  # all iterations of table 1, whatever they take
@@ -62,13 +66,14 @@ class Options:
 
     @property
     def table1(self) -> bool:
-        return not (self.train or self.inference or self.gatys)
+        return not (self.train or self.inference or self.gatys or self.input)
 
     def check(self) -> None:
         """Raises InputError for what cannot be measured."""
         if self.full and not self.table1:
             raise InputError(
-                "--full is for table 1; leave out --train, --inference and --gatys."
+                "--full is for table 1; leave out --train, --inference, --gatys and "
+                "--input."
             )
         if self.reference not in (None, *works.REFERENCES):
             known = ", ".join(works.REFERENCES)
@@ -176,8 +181,16 @@ def pieces(
 
 
 def _rows(options, config, goal, report: dict[str, Any]) -> Iterator[str]:
-    """Measures `pieces` into `report`; yields the lines of their table."""
-    report |= {"results": [], "peak_flops": (peak := timing.peak_rate())}
+    """Measures `pieces` and input into `report`; yields the lines of their tables."""
+    report["results"] = []
+    if options.train or options.inference or options.gatys:
+        yield from _piece_rows(options, config, goal, report)
+    if options.input:
+        yield from _input_rows(options, config, report)
+
+
+def _piece_rows(options, config, goal, report: dict[str, Any]) -> Iterator[str]:
+    report["peak_flops"] = peak = timing.peak_rate()
     yield f"Peak, of a large matrix product in float32: {peak / 1e9:.0f} GFLOP/s.\n"
     yield timing.ROWS_HEAD
     for index, make in enumerate(pieces(options, config, goal)):
@@ -190,6 +203,44 @@ def _rows(options, config, goal, report: dict[str, Any]) -> Iterator[str]:
             for name in names:
                 row["variants"][name]["memory_mib"] = memory(options, index, name)
         yield timing.row_markdown(row, peak)
+
+
+def _input_rows(options, config, report: dict[str, Any]) -> Iterator[str]:
+    steps = [
+        row["variants"]["jax"]["median_ms"] / 1000
+        for row in report["results"]
+        if row["work"] == "train" and not row["disagreement"]
+    ]
+    report["eaten"] = options.batch_size / min(steps) if steps else None
+    yield (
+        f"\nBatches of {options.batch_size} x {options.train_size} x "
+        f"{options.train_size}, {config.data.crop}, from the loader alone, files read "
+        "before (the system keeps them in memory)."
+    )
+    if steps:
+        yield (
+            "A training step above, the fastest, eats "
+            f"{report['eaten']:.1f} images/s on its device."
+        )
+    yield "\n" + feeding.HEAD
+    report["input"] = []
+    keeps = config.data.crop == "stretch"  # a copy of each photo, that is
+    for source, cached in itertools.product(options.data, (False, True)):
+        if cached and (not keeps or source == EMBEDDED):
+            continue
+        row = feeding.measure(
+            source,
+            options.repeats,
+            cached=cached,
+            seed=0,
+            batch_size=options.batch_size,
+            image_size=options.train_size,
+            crop=config.data.crop,
+            flip=config.data.flip,
+            num_workers=config.data.num_workers,
+        )
+        report["input"].append(row)
+        yield feeding.row_markdown(row, report["eaten"])
 
 
 def memory(options: Options, index: int, name: str) -> int:

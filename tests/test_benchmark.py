@@ -7,9 +7,10 @@ import sys
 import numpy as np
 import pytest
 from conftest import load_script
+from PIL import Image
 
 import jaxperceptual
-from jaxperceptual import benchmark, configs, goals, table1, timing, works
+from jaxperceptual import benchmark, configs, feeding, goals, table1, timing, works
 from jaxperceptual.errors import InputError
 
 script = load_script("benchmark")
@@ -80,6 +81,28 @@ def test_every_variant_agrees_and_has_times(report):
         theirs = [variants[name]["median_ms"] for name in list(variants)[1:]]
         assert row["ratio"] == min(theirs) / variants["jax"]["median_ms"]
         assert f"**{row['ratio']:.2f}** ({row['best_reference']})" in text
+
+
+def test_input_by_source(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(feeding, "STRETCH", 0.05)
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        photo = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        Image.fromarray(photo).save(tmp_path / "photos" / f"{i}.png")
+    photos = str(tmp_path / "photos")
+    argv = f"--input --data embedded {photos} --config smoke.py --train-size 32"
+    assert script.main([*argv.split(), "--repeats", "2", "-o", str(tmp_path)]) == 0
+    report = json.loads((tmp_path / "benchmark.json").read_text())
+    assert report["results"] == []
+    text = capsys.readouterr().out
+    found = [(row["source"], row["cached"]) for row in report["input"]]
+    assert found == [("embedded", False), (photos, False), (photos, True)]
+    for row in report["input"]:
+        assert len(row["rates"]) == 2 and min(row["rates"]) > 0
+        assert f"| {row['num_images']} | {row['images_per_second']:.0f} |" in text
+    with pytest.raises(InputError, match="no such"):
+        script.main(["--input", "--data", "nowhere", "--config", "smoke.py"])
 
 
 def test_memory_is_the_variants_own():

@@ -13,7 +13,7 @@ ROWS = [
     {"jobs", "nets", "photos", "vgg_weights"},
     {"cache", "checkpoints", "lpips", "models", "vgg"},
     {"data", "inference", "objectives", "torch_reference", "training"},
-    {"gatys", "goals", "reporting", "restoring", "stylizing"},
+    {"feeding", "gatys", "goals", "reporting", "restoring", "stylizing"},
     {"baseline_folder", "comparison", "evaluation", "experiment", "reconstruction"}
     | {"works"},
     {"baseline", "benchmark", "evaluation_report"},
