@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from jaxperceptual import compilation
+from jaxperceptual import compilation, precision
 from jaxperceptual.errors import InputError
 
 
@@ -41,6 +41,7 @@ def run(
 
     What is compiled is kept for the next start, if `cached`.
     """
+    precision.use_float32()
     if cached:
         compilation.use_cache()
     try:

@@ -24,6 +24,7 @@ from jaxperceptual import (
     goals,
     models,
     parallel,
+    precision,
     reporting,
     runs,
     training,
@@ -59,7 +60,11 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
     workdir = Path(workdir)
     _check_numbers(config)
     net = models.make_net(
-        config.task, config.net.to_dict(), source="config", axis_name=parallel.DEVICES
+        config.task,
+        config.net.to_dict(),
+        source="config",
+        axis_name=parallel.DEVICES,
+        dtype=precision.dtype(config.precision),
     )
     degradation, input_size = _read_degradation(config)
     devices = parallel.devices_for(config.data.batch_size)
@@ -75,6 +80,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
         "devices": len(devices),
     }
     with contextlib.ExitStack() as stack:
+        stack.enter_context(precision.products(config.precision))
         stack.enter_context(runs.held(workdir, "--workdir", "bin/train"))
         checkpoints = stack.enter_context(
             contextlib.closing(

@@ -9,7 +9,15 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from jaxperceptual import configs, images, models, objectives, vgg, vgg_weights
+from jaxperceptual import (
+    configs,
+    images,
+    models,
+    objectives,
+    precision,
+    vgg,
+    vgg_weights,
+)
 from jaxperceptual.errors import InputError
 from jaxperceptual.types import Frozen, Image, Objective
 
@@ -35,7 +43,9 @@ def load_goal(config: ConfigDict) -> Goal:
     for what is not there, or for an objective that cannot be.
     """
     weights = vgg_weights.load(config.vgg)
-    features_fn = objectives.vgg_features(weights.preprocessing)
+    features_fn = objectives.vgg_features(
+        weights.preprocessing, precision.dtype(config.precision)
+    )
     weighted = config.objective.to_dict()
     objective = objectives.perceptual_objective(features_fn, **weighted)
     layers = objectives.layers_of(weighted["content"], weighted["style"])

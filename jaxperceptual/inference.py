@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxperceptual import color, models, nets
+from jaxperceptual import precision as precisions
 from jaxperceptual.types import Image, Margin
 
 MIN_STEP = 32  # px
@@ -24,20 +25,24 @@ class Stylizer:
     would differ in brightness. 4096 x 4096 therefore takes several GB of memory.
 
     model: whose task is "style".
+    precision: "float32"; "tf32" or "bfloat16" (see `precision`) are faster where the
+        device has units for them, and a fraction of a grey level off.
 
     Attributes:
       num_programs: how many have been compiled.
     """
 
-    def __init__(self, model: models.Model):
-        net, variables = nets.fold(models.build_net(model), model.variables)
+    def __init__(self, model: models.Model, *, precision: str = "float32"):
+        net = models.build_net(model, precisions.dtype(precision))
+        net, variables = nets.fold(net, model.variables)
         self._variables = jax.device_put(variables)
         self._exact: set[tuple[int, ...]] = set()
         self.num_programs = 0
 
         def apply(variables, images, margin):
             self.num_programs += 1  # while it is traced
-            return net.apply(variables, images, train=False, margin=margin)
+            with precisions.products(precision):
+                return net.apply(variables, images, train=False, margin=margin)
 
         self._apply = jax.jit(apply)
 

@@ -1,8 +1,13 @@
-"""Convolutions, norms and residual blocks: the parts of section 3.1's networks."""
+"""Convolutions, norms and residual blocks: the parts of section 3.1's networks.
+
+Parameters are float32, and so are a norm's statistics; convolutions compute in `dtype`,
+and what flows between layers is of that kind.
+"""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jaxperceptual import ops
@@ -46,7 +51,7 @@ class Norm(nn.Module):
         if not train:
             gain = jax.lax.rsqrt(variance.value + EPSILON) * scale
             y = (x - mean.value) * gain + bias
-            return nn.relu(y) if self.relu else y
+            return (nn.relu(y) if self.relu else y).astype(x.dtype)
         y, batch_mean, batch_variance = ops.norm(
             x,
             scale,
@@ -78,6 +83,7 @@ class Conv(nn.Module):
     padding: int = 0
     upsample: str | None = None
     trained_bias: bool = True
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
@@ -91,6 +97,7 @@ class Conv(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         if not self.trained_bias:
             bias = jax.lax.stop_gradient(bias)
+        x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
         if self.upsample == "transposed":
             return ops.conv_transpose(x, kernel) + bias
         if self.upsample == "resize":
@@ -112,6 +119,7 @@ class ConvBlock(nn.Module):
     upsample: str | None = None
     relu: bool = True
     axis_name: str | None = None
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
@@ -124,6 +132,7 @@ class ConvBlock(nn.Module):
             self.padding,
             self.upsample,
             trained_bias=self.norm is None,
+            dtype=self.dtype,
             name="conv",
         )(x, margin)
         if margin is not None:
@@ -147,6 +156,7 @@ class ResidualBlock(nn.Module):
     norm: str | None
     padding: int = 0
     axis_name: str | None = None
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
@@ -160,6 +170,7 @@ class ResidualBlock(nn.Module):
                 padding=self.padding,
                 relu=relu,
                 axis_name=self.axis_name,
+                dtype=self.dtype,
                 name=name,
             )
 

@@ -19,6 +19,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 from flax import traverse_util
+from jax.typing import DTypeLike
 
 from jaxperceptual import files, nets
 from jaxperceptual.errors import InputError
@@ -48,12 +49,12 @@ class Model(NamedTuple):
     metadata: dict[str, Any]  # how it was trained: anything JSON holds
 
 
-def build_net(model: Model) -> nn.Module:
+def build_net(model: Model, dtype: DTypeLike = jnp.float32) -> nn.Module:
     """The network whose `apply(model.variables, images, train=False)` is the model.
 
     Raises InputError for a task or a net option that this version does not know.
     """
-    return make_net(model.task, model.net_config, source="model")
+    return make_net(model.task, model.net_config, source="model", dtype=dtype)
 
 
 def make_net(
@@ -62,8 +63,11 @@ def make_net(
     *,
     source: str | os.PathLike,
     axis_name: str | None = None,
+    dtype: DTypeLike = jnp.float32,
 ) -> nn.Module:
     """The network that a config or a model file, `source`, describes.
+
+    axis_name, dtype: as the network has them.
 
     Raises InputError for a task, a name or an option that there is none of.
     """
@@ -75,7 +79,7 @@ def make_net(
         names = ", ".join(NETS[task])
         raise InputError(f"{source}: net.name={name!r} for {task}; use one of {names}.")
     try:
-        return NETS[task][name](**options, axis_name=axis_name)
+        return NETS[task][name](**options, axis_name=axis_name, dtype=dtype)
     except TypeError as error:
         raise InputError(
             f"{source}: net options {options} do not fit {name} ({error}); "

@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from jaxperceptual import color, degradations, ops
 from jaxperceptual.errors import InputError
@@ -38,12 +39,14 @@ class StyleNet(nn.Module):
     width: 1.0 is the paper's 32/64/128 channels, 0.5 the release's 16/32/64.
     upsample: "transposed" (the paper) or "resize", which leaves no checkerboard.
     axis_name: the device axis over which batch norm's statistics are taken.
+    dtype: what convolutions compute in; images are float32 in any case.
     """
 
     norm: str | None = "batch"
     width: float = 1.0
     upsample: str = "transposed"
     axis_name: str | None = None
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
@@ -57,6 +60,7 @@ class StyleNet(nn.Module):
                 size,
                 self.norm,
                 axis_name=self.axis_name,
+                dtype=self.dtype,
                 **options,
             )
 
@@ -82,6 +86,7 @@ class StyleNet(nn.Module):
                 round(128 * self.width),
                 self.norm,
                 axis_name=self.axis_name,
+                dtype=self.dtype,
                 name=f"residual{i}",
             )(x, train=train, margin=quarter)
         x = block(64, 3, upsample=self.upsample, name="up1")(
@@ -90,7 +95,7 @@ class StyleNet(nn.Module):
         x = block(32, 3, upsample=self.upsample, name="up2")(
             x, train=train, margin=half
         )
-        x = Conv(3, 9, padding=4, name="out")(x)
+        x = Conv(3, 9, padding=4, dtype=self.dtype, name="out")(x)
         return scaled_tanh(x)[:, :h, :w]
 
 
@@ -105,12 +110,14 @@ class SuperResolutionNet(nn.Module):
     norm: "batch" (the paper), "instance", or None for no norm at all.
     upsample: "transposed" (the paper) or "resize", which leaves no checkerboard.
     axis_name: the device axis over which batch norm's statistics are taken.
+    dtype: what convolutions compute in; images are float32 in any case.
     """
 
     factor: int
     norm: str | None = "batch"
     upsample: str = "transposed"
     axis_name: str | None = None
+    dtype: DTypeLike = jnp.float32
 
     @property
     def reach(self) -> int | None:
@@ -133,7 +140,12 @@ class SuperResolutionNet(nn.Module):
 
         def block(size, **options):
             return ConvBlock(
-                SR_WIDTH, size, self.norm, axis_name=self.axis_name, **options
+                SR_WIDTH,
+                size,
+                self.norm,
+                axis_name=self.axis_name,
+                dtype=self.dtype,
+                **options,
             )
 
         x = images / 127.5 - 1.0
@@ -144,11 +156,12 @@ class SuperResolutionNet(nn.Module):
                 self.norm,
                 padding=1,
                 axis_name=self.axis_name,
+                dtype=self.dtype,
                 name=f"residual{i}",
             )(x, train=train)
         for i in range(1, self.factor.bit_length()):
             x = block(3, upsample=self.upsample, name=f"up{i}")(x, train=train)
-        return scaled_tanh(Conv(3, 9, padding=4, name="out")(x))
+        return scaled_tanh(Conv(3, 9, padding=4, dtype=self.dtype, name="out")(x))
 
 
 class SRCNN(nn.Module):
@@ -160,10 +173,12 @@ class SRCNN(nn.Module):
 
     factor: 1, 2, 4 or 8.
     axis_name: not used; there is no norm.
+    dtype: what convolutions compute in; images are float32 in any case.
     """
 
     factor: int
     axis_name: str | None = None
+    dtype: DTypeLike = jnp.float32
 
     @property
     def reach(self) -> int:
@@ -178,14 +193,15 @@ class SRCNN(nn.Module):
         luma = color.luma(bicubic)[..., None]
         x = luma / 127.5 - 1.0
         x = jnp.pad(x, ((0, 0), (6, 6), (6, 6), (0, 0)), mode="edge")
-        x = nn.relu(Conv(64, 9, name="conv1")(x))
-        x = nn.relu(Conv(32, 1, name="conv2")(x))
-        x = Conv(1, 5, name="conv3")(x)
+        x = nn.relu(Conv(64, 9, dtype=self.dtype, name="conv1")(x))
+        x = nn.relu(Conv(32, 1, dtype=self.dtype, name="conv2")(x))
+        x = Conv(1, 5, dtype=self.dtype, name="conv3")(x).astype(jnp.float32)
         return bicubic + (127.5 * (x + 1.0) - luma)
 
 
 def scaled_tanh(x: jax.Array) -> jax.Array:
-    """Maps all reals into [0, 255], the paper's output range."""
+    """Maps all reals into [0, 255], the paper's output range; float32."""
+    x = x.astype(jnp.float32)
     return 127.5 * (jnp.tanh(x / TANH_SCALE) + 1.0)
 
 

@@ -7,7 +7,9 @@ optimisation over pixels the image itself, so both can be plotted on one axis.
 from collections.abc import Callable, Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from jaxperceptual import losses, vgg
 from jaxperceptual.errors import InputError
@@ -25,9 +27,12 @@ from jaxperceptual.types import (
 FeaturesFn = Callable[[Params, Images, tuple[str, ...]], Features]
 
 
-def vgg_features(preprocessing) -> FeaturesFn:
-    """Activations of `vgg.VGG16` as a pure function of variables, images and layers."""
-    network = vgg.VGG16(preprocessing)
+def vgg_features(preprocessing, dtype: DTypeLike = jnp.float32) -> FeaturesFn:
+    """Activations of `vgg.VGG16` as a pure function of variables, images and layers.
+
+    Computed in `dtype`; what the losses make of them is float32.
+    """
+    network = vgg.VGG16(preprocessing, dtype)
 
     def features(variables, images, layers):
         return network.apply(variables, images, layers) if layers else {}

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jaxperceptual import ops
 from jaxperceptual.errors import InputError
@@ -27,15 +28,17 @@ class VGG16(nn.Module):
 
     Computes down to the deepest layer asked for and no further. Variables: `params`,
     and `transforms` of the kernels on a platform that has a use for them (`frozen`
-    makes both). No gradient reaches the parameters.
+    makes both). No gradient reaches the parameters. Computed in `dtype`, of which kind
+    the activations are.
     """
 
     preprocessing: Preprocessing
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, images: Images, layers: Iterable[str]) -> dict[str, jax.Array]:
         wanted = check_layers(layers)
-        x = preprocess(images, self.preprocessing)
+        x = preprocess(images, self.preprocessing).astype(self.dtype)
         found = {}
         for name in LAYERS[: max(LAYERS.index(layer) for layer in wanted) + 1]:
             if name.startswith("relu"):
@@ -61,8 +64,8 @@ class _FrozenConv(nn.Module):
         transforms = None
         if self.has_variable("transforms", "kernel"):
             transforms = self.get_variable("transforms", "kernel")
-        y = ops.frozen_conv(x, kernel, transforms)
-        return y + jax.lax.stop_gradient(bias)
+        y = ops.frozen_conv(x, kernel.astype(x.dtype), transforms)
+        return y + jax.lax.stop_gradient(bias).astype(x.dtype)
 
 
 def preprocess(images: Images, preprocessing: Preprocessing) -> jax.Array:

@@ -24,6 +24,7 @@ from jaxperceptual import (
     objectives,
     ops,
     parallel,
+    precision,
     restoring,
     training,
     vgg,
@@ -119,7 +120,11 @@ def train_step(
     rate = config.optimizer.learning_rate
     devices = jax.local_devices()[:1]
     network = models.make_net(
-        config.task, net, source="config", axis_name=parallel.DEVICES
+        config.task,
+        net,
+        source="config",
+        axis_name=parallel.DEVICES,
+        dtype=precision.dtype(config.precision),
     )
     tx = training.make_optimizer(rate, warmup_steps=0)
     variables = _variables(config.task, net, rng)
@@ -133,7 +138,9 @@ def train_step(
         terms = {name: np.float64(value) for name, value in metrics.items()}
         return {"terms": terms, "gradient": {"all": gradient}}
 
-    features_fn = objectives.vgg_features(weights.preprocessing)
+    features_fn = objectives.vgg_features(
+        weights.preprocessing, precision.dtype(config.precision)
+    )
 
     def make_frozen():
         layers = objectives.layers_of(goal["content"], goal["style"])
@@ -159,7 +166,7 @@ def train_step(
 
         def once():
             nonlocal state
-            with ops.forms(forms):
+            with ops.forms(forms), precision.products(config.precision):
                 state, metrics = step(state, frozen, parallel.shard(images[None], 1))
             return jax.block_until_ready((metrics, state))[0]
 

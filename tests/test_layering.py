@@ -8,7 +8,8 @@ PACKAGE = Path(__file__).parents[1] / "jaxperceptual"
 ROWS = [
     {"color", "cpu", "errors", "files", "machine", "types"},
     {"compilation", "configs", "degradations", "flops", "images", "inert_pickle"}
-    | {"metrics", "ops", "parallel", "runs", "timing", "vgg_names", "workers"},
+    | {"metrics", "ops", "parallel", "precision", "runs", "timing", "vgg_names"}
+    | {"workers"},
     {"cli", "layers", "losses", "sources", "table1", "weight_files"},
     {"jobs", "nets", "photos", "vgg_weights"},
     {"cache", "checkpoints", "lpips", "models", "vgg"},

@@ -1,0 +1,123 @@
+"""bfloat16: what is computed in it, what is not, and how far off that is."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from test_models import make_model
+
+from jaxperceptual import (
+    inference,
+    losses,
+    models,
+    objectives,
+    parallel,
+    precision,
+    training,
+    vgg,
+)
+from jaxperceptual.errors import InputError
+from jaxperceptual.types import Frozen
+from jaxperceptual.vgg_weights import CONV_SHAPES, Preprocessing
+
+BF16 = jnp.bfloat16
+
+
+def photos(n=2, size=32):
+    rng = np.random.default_rng(0)
+    return rng.uniform(0, 255, (n, size, size, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_output_is_float32_and_near(norm):
+    model = make_model(norm=norm)
+    exact = inference.Stylizer(model)(photos())
+    near = inference.Stylizer(model, precision="bfloat16")(photos())
+    assert near.dtype == np.float32
+    error = np.abs(near - exact)
+    assert 0.01 < error.mean() < 2 and np.ptp(exact) > 40
+
+
+def test_sums_are_float32():
+    features = jnp.full((1, 64, 64, 2), 1.01, BF16)
+    gram = losses.gram_matrix(features)
+    assert gram.dtype == jnp.float32
+    # In bfloat16, 4,096 such summands stop growing at 256.
+    np.testing.assert_allclose(gram * 2, float(features[0, 0, 0, 0]) ** 2, rtol=1e-3)
+    loss = losses.feature_loss(features, features * 0)
+    assert loss.dtype == jnp.float32
+    np.testing.assert_allclose(loss, float(features[0, 0, 0, 0]) ** 2, rtol=1e-6)
+
+
+def make_step(dtype):
+    rng = np.random.default_rng(1)
+    params = {
+        name: {
+            "kernel": rng.normal(0, (2 / np.prod(shape[:3])) ** 0.5, shape),
+            "bias": rng.uniform(0, 0.1, shape[-1]),
+        }
+        for name, shape in list(CONV_SHAPES.items())[:2]
+    }
+    params = jax.tree.map(np.float32, params)
+    features = objectives.vgg_features(
+        Preprocessing("RGB", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)), dtype
+    )
+    goal = dict(content={"relu1_2": 1.0}, style={"relu1_2": 10.0}, tv_weight=1e-5)
+    objective = objectives.perceptual_objective(features, **goal)
+    variables = vgg.frozen(params, ["relu1_2"])
+    grams = objectives.style_targets(features, variables, photos()[0], goal["style"])
+    model = make_model(norm="batch")
+    net = models.make_net(
+        "style", model.net_config, source="", axis_name=parallel.DEVICES, dtype=dtype
+    )
+    tx = training.make_optimizer(1e-3, 0)
+    state = training.TrainState(
+        np.int32(0),
+        model.variables["params"],
+        model.variables["batch_stats"],
+        tx.init(model.variables["params"]),
+    )
+    devices = jax.local_devices()[:1]
+    step = training.make_train_step(net, objective, tx, devices=devices)
+    batch = photos().astype(np.uint8)[None, None]
+    state, metrics = step(
+        parallel.replicate(state, devices),
+        parallel.replicate(Frozen(variables, grams), devices),
+        batch,
+    )
+    return parallel.unreplicate(state), jax.device_get(metrics)
+
+
+def test_a_training_step_keeps_float32_and_is_within_a_percent():
+    exact, near = make_step(jnp.float32), make_step(BF16)
+    for leaf in jax.tree.leaves(near[0]):
+        assert leaf.dtype in (np.float32, np.int32)
+    for name, value in near[1].items():
+        assert value.dtype == np.float32
+        np.testing.assert_allclose(value, exact[1][name], rtol=0.01, err_msg=name)
+    assert near[1]["loss"] != exact[1]["loss"]
+    gradients = [
+        np.concatenate([x.ravel() for x in jax.tree.leaves(moment)])
+        for moment in (optax.tree.get(s[0].opt_state, "mu") for s in (exact, near))
+    ]
+    cosine = np.dot(*gradients) / np.prod([np.linalg.norm(g) for g in gradients])
+    assert cosine > 0.98
+
+
+def test_float32_products_are_float32s_unless_asked():
+    def precision_of(name):
+        def product(x):
+            with precision.products(name):
+                return x @ x
+
+        jaxpr = jax.make_jaxpr(product)(jnp.ones((2, 2)))
+        return str(jaxpr.eqns[0].params["precision"])
+
+    assert "HIGHEST" in precision_of("float32")
+    assert precision_of("tf32") != precision_of("float32")
+
+
+def test_a_misspelt_one_is_an_error():
+    with pytest.raises(InputError, match="precision='bf16'; use one of float32, tf32"):
+        precision.dtype("bf16")
