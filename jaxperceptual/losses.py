@@ -1,7 +1,7 @@
 """Section 3.2: what two images differ by, as arithmetic on their features.
 
 Each loss is a mean over the batch of per-image values. Within an image: the feature,
-pixel and style losses as in equations 2 to 4, the total variation a sum. All float32.
+pixel and style losses as in equations 2 to 4, the total variation a sum.
 """
 
 import jax.numpy as jnp
@@ -14,8 +14,7 @@ def feature_loss(
     output: Float[Array, "n h w c"], target: Float[Array, "n h w c"]
 ) -> Float[Array, ""]:
     """Feature reconstruction, eq. 2: squared distance over `h * w * c`."""
-    output, target = (x.astype(jnp.float32) for x in (output, target))
-    return jnp.mean(jnp.square(output - target))
+    return jnp.mean(jnp.square(ops.widened(output) - ops.widened(target)))
 
 
 def pixel_loss(
@@ -35,7 +34,7 @@ def luma_loss(
 def gram_matrix(features: Float[Array, "n h w c"]) -> Float[Array, "n c c"]:
     """Channel co-activations, eq. 3: `x^T x / (h*w*c)`, so image size cancels.
 
-    float32 sums, whatever the features are.
+    Summed in float32, also for features that are in less.
     """
     _, h, w, c = features.shape
     return ops.gram(features) / (h * w * c)

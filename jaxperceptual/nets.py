@@ -200,8 +200,8 @@ class SRCNN(nn.Module):
 
 
 def scaled_tanh(x: jax.Array) -> jax.Array:
-    """Maps all reals into [0, 255], the paper's output range; float32."""
-    x = x.astype(jnp.float32)
+    """Maps all reals into [0, 255], the paper's output range, in float32."""
+    x = ops.widened(x)
     return 127.5 * (jnp.tanh(x / TANH_SCALE) + 1.0)
 
 

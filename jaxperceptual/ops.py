@@ -96,11 +96,15 @@ def max_pool(x: jax.Array) -> jax.Array:
 
 
 def gram(x: jax.Array) -> jax.Array:
-    """x^T x over positions, [n h w c] -> float32 [n c c], not divided by anything."""
+    """x^T x over positions, [n h w c] -> [n c c], not divided by anything.
+
+    Summed, and returned, in float32 at least.
+    """
     if _cpu_forms(x):
         return cpu.gram(x)
     x = x.reshape(x.shape[0], -1, x.shape[-1])
-    return jnp.einsum("npc,npd->ncd", x, x, preferred_element_type=jnp.float32)
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    return jnp.einsum("npc,npd->ncd", x, x, preferred_element_type=wide)
 
 
 def norm(
@@ -122,7 +126,7 @@ def norm(
     if _cpu_forms(x):
         return cpu.norm(x, scale, bias, over_batch, epsilon, relu, axis_name)
     axes = (0, 1, 2) if over_batch else (1, 2)
-    dtype, x = x.dtype, x.astype(jnp.float32)
+    dtype, x = x.dtype, widened(x)
 
     def mean_of(a):
         m = jnp.mean(a, axes, keepdims=True)
@@ -147,7 +151,7 @@ def norm_within(
     """`norm` of each image, not over the batch. What is in the margin is of no use."""
     count = (x.shape[1] - margin.rows) * (x.shape[2] - margin.columns)
     staged = _cpu_forms(x)  # of two stages, the first is threaded
-    dtype, x = x.dtype, x.astype(jnp.float32)
+    dtype, x = x.dtype, widened(x)
 
     def mean_of(a):
         rows = a.sum(2, keepdims=True)
@@ -158,6 +162,11 @@ def norm_within(
     variance = mean_of(jnp.square(centred))
     y = centred * (lax.rsqrt(variance + epsilon) * scale) + bias
     return (jax.nn.relu(y) if relu else y).astype(dtype)
+
+
+def widened(x: jax.Array) -> jax.Array:
+    """In float32, if it was in less: for sums."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def reflection_pad(
@@ -198,7 +207,7 @@ def _repeat_edge(x, margin):
 
 
 def _cpu_forms(x) -> bool:
-    if x.dtype != jnp.float32:  # Winograd's sums want the digits
+    if jnp.finfo(x.dtype).bits < 32:  # Winograd's sums want the digits
         return False
     return _forms == "cpu" or (_forms == "auto" and jax.default_backend() == "cpu")
 
