@@ -22,6 +22,7 @@ def get_config() -> ConfigDict:
             crop="patch",  # unscaled: what is learnt is the sharpness of real pixels
             flip=False,
             cache="",
+            on_device=True,  # with a cache that a GPU has room for: all photos there
             num_workers=0,  # processes; 0 reads in threads
         )
     )

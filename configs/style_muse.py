@@ -25,6 +25,7 @@ def get_config() -> ConfigDict:
             crop="stretch",  # as the paper; or random, or patch
             flip=False,
             cache="",  # a folder: decode once, then read a memory map
+            on_device=True,  # with a cache that a GPU has room for: all photos there
             num_workers=0,  # processes; 0 reads in threads
         )
     )

@@ -26,11 +26,25 @@ class Cached:
         self._path = str(path)
         self._bad = bad
 
+    @property
+    def table(self) -> UInt8[np.ndarray, "n size size 3"]:
+        """All photos; the rows of bad ones are empty."""
+        return _open_map(self._path)
+
     def pixels(self, i: int, draws: np.ndarray) -> UInt8[np.ndarray, "size size 3"]:
         del draws  # no crop
+        self._check(i)
+        return np.array(self.table[i])
+
+    def row(self, i: int, draws: np.ndarray) -> np.int32:
+        """Where in `table` its pixels are; InputError as `pixels` raises it."""
+        del draws
+        self._check(i)
+        return np.int32(i)
+
+    def _check(self, i: int) -> None:
         if i in self._bad:
             raise InputError(self._bad[i])
-        return np.array(_open_map(self._path)[i])
 
 
 def open_cache(folder: Path, photos: Photos) -> Cached:

@@ -18,17 +18,17 @@ import grain
 import numpy as np
 import tqdm
 from absl import flags
-from jaxtyping import UInt8
+from jaxtyping import Int32, UInt8
 
 from jaxperceptual import workers
-from jaxperceptual.cache import Cached, open_cache
+from jaxperceptual.cache import open_cache
 from jaxperceptual.errors import InputError
 from jaxperceptual.photos import EMBEDDED_CROP, PATCH, RANDOM_CROP, Photos
 from jaxperceptual.sources import EMBEDDED, open_source
 
 _CROPS = {"stretch": None, "random": RANDOM_CROP, "patch": PATCH}
 
-Batch = UInt8[np.ndarray, "n size size 3"]
+Batch = UInt8[np.ndarray, "n size size 3"] | Int32[np.ndarray, "n"]
 
 
 class Loader:
@@ -58,12 +58,17 @@ class Loader:
       cache: A folder for the decoded, resized images (N * image_size**2 * 3 bytes):
         filled at the first use, read from then on, made anew when `source` or
         `image_size` changed.
+      rows_below: If the photos in the cache take at most so many bytes, batches are
+        int32 [n], rows of `table`, or `~row` where the photo is to be mirrored: for a
+        device that holds them all (`training.make_train_step`).
       data_dir: Where TFDS keeps its data; the TFDS_DATA_DIR variable by default.
       on_skip: Called in this process, once for each file passed over, with its name
         and the reason; prints a line to stderr by default.
 
     Attributes:
       num_images: Images in the source, good or bad.
+      table: The cache, uint8 [num_images, image_size, image_size, 3], where batches are
+        rows of it; else None.
       names_hash: SHA-256 of their names in order: other images, another hash.
       wait_seconds: Time that the consumer has spent waiting in `next`.
       skipped: Reasons by the name of the file passed over.
@@ -85,6 +90,7 @@ class Loader:
         flip: bool = False,
         num_workers: int = 0,
         cache: str | Path | None = None,
+        rows_below: int = 0,
         data_dir: str | Path | None = None,
         on_skip: Callable[[str, str], None] | None = None,
     ):
@@ -118,20 +124,26 @@ class Loader:
         # Also runs at exit, before multiprocessing ends its children the hard way.
         self._finalize = weakref.finalize(self, _stop, self._running)
 
-        photos: Photos | Cached = Photos(self._source, image_size, box)
+        photos = Photos(self._source, image_size, box)
+        pixels, mirror = photos.pixels, _mirrored
+        batch_bytes = batch_size * image_size**2 * 3
+        self.table = None
         if cache is not None:
-            photos = open_cache(Path(cache), photos)
+            cached = open_cache(Path(cache), photos)
+            pixels = cached.pixels
+            if cached.table.nbytes <= rows_below:
+                self.table = cached.table
+                pixels, mirror, batch_bytes = cached.row, np.invert, batch_size * 4
         dataset = (
             grain.MapDataset.range(self.num_images)
             .seed(seed)
             .shuffle()
             .repeat()
-            .random_map(_Pick(photos, self.num_images, flip))
+            .random_map(_Pick(pixels, mirror if flip else None, self.num_images))
             # Batches before workers: Grain deals whole batches out to the workers
             # and takes them back in turn, so their number does not show.
             .batch(batch_size, drop_remainder=True, batch_fn=_stack)
         )[start:]
-        batch_bytes = batch_size * image_size**2 * 3
         self._dataset = workers.prefetch(dataset, num_workers, batch_bytes)
 
     def __iter__(self) -> "Loader":
@@ -195,10 +207,15 @@ class _Pick:
     that the main process can report it.
     """
 
-    def __init__(self, photos: Photos | Cached, num_images: int, flip: bool):
-        self._photos = photos
+    def __init__(
+        self,
+        take: Callable[[int, np.ndarray], np.ndarray],
+        mirror: Callable[[np.ndarray], np.ndarray] | None,
+        num_images: int,
+    ):
+        self._take = take
+        self._mirror = mirror
         self._num_images = num_images
-        self._flip = flip
         self._bad: dict[int, str] = {}  # met in this process, not to be tried again
 
     def __call__(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -208,18 +225,22 @@ class _Pick:
             i = (int(index) + step) % self._num_images
             if i not in self._bad:
                 try:
-                    image = self._photos.pixels(i, draws[:4])
+                    image = self._take(i, draws[:4])
                 except InputError as error:
                     self._bad[i] = str(error)
                 else:
-                    if self._flip and draws[4] < 0.5:
-                        image = image[:, ::-1]
+                    if self._mirror and draws[4] < 0.5:
+                        image = self._mirror(image)
                     return {"image": image, "skipped": skipped}
             skipped.append((i, self._bad[i]))
         raise InputError(
             f"None of the {self._num_images} images can be used; the first: "
             f"{skipped[0][1]}"
         )
+
+
+def _mirrored(image: np.ndarray) -> np.ndarray:
+    return image[:, ::-1]
 
 
 def _stack(elements: Sequence[dict[str, Any]]) -> dict[str, Any]:

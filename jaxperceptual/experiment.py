@@ -44,6 +44,7 @@ _FREE_KEYS = (
     "keep_every_steps",
     "tensorboard",
     "data.cache",
+    "data.on_device",
     "data.num_workers",
     "default_style_image",
 )
@@ -109,8 +110,13 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
                     cache=config.data.cache or None,
                     num_workers=config.data.num_workers,
                     start=step,
+                    rows_below=room_for_photos(devices) if config.data.on_device else 0,
                 )
             )
+            frozen = goal.frozen
+            if loader.table is not None:
+                print(f"photos on the device: {loader.table.nbytes / 1e9:.2f} GB")
+                frozen = frozen._replace(photos=loader.table)
             record["images"] = {"count": loader.num_images, "names": loader.names_hash}
             _check_same_run(old, record, workdir)
             print(
@@ -141,9 +147,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
                 f"a step of {config.data.batch_size} x {config.data.image_size} px",
                 "a smaller --data.batch_size or --data.image_size",
             ):
-                state, stopped = run.loop(
-                    train_step, state, goal.frozen, loader, sampler
-                )
+                state, stopped = run.loop(train_step, state, frozen, loader, sampler)
             if stopped:
                 print(
                     f"{signal.Signals(stopped).name}: saved step {int(state.step)}; "
@@ -265,8 +269,23 @@ class _Run:
         return {name: float(metrics[name][-1]) for name in names}
 
 
+def room_for_photos(devices: list[jax.Device]) -> int:
+    """Bytes of photos that each device can keep: a third of what is free.
+
+    None on a CPU, whose memory they are in anyway.
+    """
+    if devices[0].platform == "cpu":
+        return 0
+    free = [
+        stats["bytes_limit"] - stats["bytes_in_use"]
+        for device in devices
+        if (stats := device.memory_stats())
+    ]
+    return min(free, default=0) // 3
+
+
 def _grouped(batches, start: int, num_steps: int, group: int) -> Iterator[np.ndarray]:
-    """Batches [n h w 3] as [group n h w 3], from step `start` on.
+    """Batches [n ...] as [group n ...], from step `start` on.
 
     Groups end at multiples of `group`, so that a continued run makes the same ones: one
     step in a group and one alone are other programs, and may round differently.

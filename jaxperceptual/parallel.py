@@ -42,7 +42,7 @@ def unreplicate(tree):
 
 
 def shard(images: np.ndarray, num_devices: int) -> np.ndarray:
-    """[... n h w 3] -> [devices ... n/devices h w 3]; n must divide."""
-    *lead, n, h, w, c = images.shape
-    images = images.reshape(*lead, num_devices, n // num_devices, h, w, c)
-    return np.moveaxis(images, len(lead), 0)
+    """[steps n ...] -> [devices steps n/devices ...]; n must divide."""
+    steps, n, *image = images.shape
+    images = images.reshape(steps, num_devices, n // num_devices, *image)
+    return np.moveaxis(images, 1, 0)

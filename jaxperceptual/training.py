@@ -14,7 +14,7 @@ from jaxperceptual.errors import InputError
 from jaxperceptual.parallel import DEVICES
 from jaxperceptual.types import Frozen, Metrics, Objective, TrainState
 
-# (replicated state, replicated frozen, uint8 [devices, steps, n, h, w, 3])
+# (replicated state, replicated frozen, uint8 [devices, steps, n, h, w, 3] or rows)
 #   -> (state, metrics [steps])
 TrainStep = Callable[[TrainState, Frozen, np.ndarray], tuple[TrainState, Metrics]]
 
@@ -81,9 +81,10 @@ def make_train_step(
 ) -> TrainStep:
     """Builds the pmapped `(state, frozen, images) -> (state, metrics)`.
 
-    `images` is uint8 [devices steps n h w 3]: one dispatch makes as many updates as
-    there are steps, and the metrics have that many entries. `net` must be made with
-    `axis_name=DEVICES`, so that batch norm sees the batch of all devices.
+    `images` is uint8 [devices steps n h w 3], or int32 [devices steps n], rows of
+    `frozen.photos`, or `~row` for a photo that is to be mirrored. One dispatch makes as
+    many updates as there are steps, and the metrics have that many entries. `net` must
+    be made with `axis_name=DEVICES`, so that batch norm sees the batch of all devices.
 
     The images are the targets. The network gets them too, or what `degradation` leaves
     of them; what is random in that follows from `seed`, the step and an image's place
@@ -101,6 +102,8 @@ def make_train_step(
         )
 
     def train_step(state: TrainState, frozen: Frozen, images: jax.Array):
+        if frozen.photos is not None:
+            images = _look_up(frozen.photos, images)
         images = images.astype(jnp.float32)
         inputs = degraded(state.step, images)
 
@@ -132,6 +135,12 @@ def make_train_step(
     return jax.pmap(dispatch, axis_name=DEVICES, donate_argnums=0, devices=devices)
 
 
+def _look_up(photos, rows):
+    mirrored = rows < 0
+    images = photos[jnp.where(mirrored, ~rows, rows)]
+    return jnp.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
+
+
 def fit(
     train_step: TrainStep,
     state: TrainState,
@@ -141,7 +150,8 @@ def fit(
 ) -> Iterator[tuple[TrainState, Metrics]]:
     """Yields `(state, metrics)` per dispatch; a state is donated to the next.
 
-    `batches` are uint8 [steps n h w 3]. Nothing here waits for the device.
+    `batches` are uint8 [steps n h w 3], or int32 [steps n] (`make_train_step`). Nothing
+    here waits for the device.
     """
     for images in batches:
         state, metrics = train_step(state, frozen, parallel.shard(images, num_devices))

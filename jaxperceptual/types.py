@@ -56,6 +56,8 @@ class Frozen(NamedTuple):
     # Activations to be kept, by layer, where they are the same at every step; without
     # them they are computed anew from each step's targets.
     content: Features | None = None
+    # All photos, where a device has room for them; batches are then rows of it.
+    photos: UInt8[Array, "N h w 3"] | None = None
 
 
 class TrainState(NamedTuple):

@@ -6,8 +6,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from PIL import Image
 
-from jaxperceptual import degradations, layers, losses, nets, ops, parallel, training
+from jaxperceptual import (
+    data,
+    degradations,
+    layers,
+    losses,
+    nets,
+    ops,
+    parallel,
+    training,
+)
 from jaxperceptual.errors import InputError
 from jaxperceptual.types import Frozen
 
@@ -36,14 +46,15 @@ def objective(frozen, outputs, targets):
     return loss, {"pixel": loss}
 
 
-def updated(net, tx, images, num_devices):
-    """The state after the updates in `images` [steps n h w 3]."""
+def updated(net, tx, images, num_devices, size=None, frozen=None):
+    """The state after the updates in `images` [steps n h w 3], or rows of photos."""
     devices = jax.local_devices()[:num_devices]
-    state = training.init_state(jax.random.key(0), net, tx, images.shape[2])
+    size = size or images.shape[2]
+    state = training.init_state(jax.random.key(0), net, tx, size)
     step = training.make_train_step(net, objective, tx, devices=devices)
     state, metrics = step(
         parallel.replicate(state, devices),
-        parallel.replicate(Frozen({}, {}), devices),
+        parallel.replicate(frozen or Frozen({}, {}), devices),
         parallel.shard(images, num_devices),
     )
     # Every device holds the same state afterwards.
@@ -51,6 +62,27 @@ def updated(net, tx, images, num_devices):
         for shard in leaf.addressable_shards:
             np.testing.assert_array_equal(shard.data, leaf.addressable_shards[0].data)
     return parallel.unreplicate(state), metrics
+
+
+def test_rows_of_photos_on_the_device_are_those_photos(tmp_path):
+    """From the loader to the update: the same bits, mirrored ones among them."""
+    rng = np.random.default_rng(0)
+    for i in range(6):
+        photo = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(photo).save(tmp_path / f"{i}.png")
+    (tmp_path / "3.png").write_bytes(b"no photo")
+    options = dict(seed=0, batch_size=4, image_size=16, flip=True)
+    options |= dict(cache=tmp_path / "cache", on_skip=lambda *_: None)
+    net, tx, found = TinyNet("batch"), optax.sgd(0.1), []
+    for rows_below in (0, 10**6):
+        with data.Loader(tmp_path, rows_below=rows_below, **options) as loader:
+            batches = np.stack([next(loader) for _ in range(3)])
+        photos = loader.table
+        found.append(updated(net, tx, batches, 2, 16, Frozen({}, {}, photos=photos)))
+    assert batches.dtype == np.int32 and (batches < 0).any() and (batches >= 0).any()
+    for pixels, rows in zip(*map(jax.tree.leaves, found), strict=True):
+        np.testing.assert_array_equal(pixels, rows)
+    assert not loader.table[3].any() and 3 not in batches and ~3 not in batches
 
 
 def random_images(*shape):
