@@ -29,6 +29,7 @@ from jaxperceptual import (
     goals,
     machine,
     nets,
+    precision,
     runs,
     table1,
     timing,
@@ -59,6 +60,7 @@ class Options:
     repeats: int = 5
     budget: float = 60.0  # s a size, for the iterations of table 1
     full: bool = False  # all iterations of table 1, whatever they take
+    precision: str = "float32"
     forms: bool = False  # also ours without the forms of `cpu`
     memory: bool = True  # also the peak of each variant, in a process of its own
     compiled: bool = True  # also what a reference's compiler makes
@@ -78,11 +80,7 @@ class Options:
         if self.reference not in (None, *works.REFERENCES):
             known = ", ".join(works.REFERENCES)
             raise InputError(f"--reference {self.reference}: unknown; use {known}.")
-        if self.reference and jax.default_backend() != "cpu":
-            raise InputError(
-                f"--reference {self.reference} on {jax.default_backend()}: compares "
-                "on a CPU only; set JAX_PLATFORMS=cpu, or leave it out."
-            )
+        precision.check(self.precision)
         if not 0 < self.budget <= _DAY:  # or NaN
             raise InputError(
                 f"--budget {self.budget:g}; use seconds above 0, up to {_DAY} (a day)."
@@ -112,7 +110,7 @@ def run(options: Options, output: str | os.PathLike | None, command: str) -> int
         output = runs.make_folder(Path(output), "-o")
     if options.reference:
         works.torch_reference().torch.set_num_threads(machine.num_cores())
-    config = configs.load_config(options.config)
+    config = _load_config(options)
     _check_config(options, config)
     goal = None
     if options.table1 or options.gatys:
@@ -137,6 +135,12 @@ def run(options: Options, output: str | os.PathLike | None, command: str) -> int
         files.write_text(output / f"{name}.json", json.dumps(report, indent=2) + "\n")
         files.write_text(output / f"{name}.md", "\n".join(text) + "\n")
     return int(any(_disagrees(row) for row in report["results"]))
+
+
+def _load_config(options: Options) -> ConfigDict:
+    config = configs.load_config(options.config)
+    config.precision = options.precision
+    return config
 
 
 def _check_config(options: Options, config: ConfigDict) -> None:
@@ -254,27 +258,28 @@ def memory(options: Options, index: int, name: str) -> int:
 
 
 def _memory_here(options: Options, index: int, name: str) -> int:
-    config = configs.load_config(options.config)
+    config = _load_config(options)
     with contextlib.redirect_stdout(io.StringIO()):  # it has been said
         goal = goals.load_goal(config) if options.gatys else None
     references = works.REFERENCES.get(options.reference, {})
     if name in references:
         works.torch_reference().torch.set_num_threads(machine.num_cores())
     make = next(itertools.islice(pieces(options, config, goal), index, None))
-    jax.block_until_ready(jax.device_put(0.0))
-    before = _peak_mib()
+    device = jax.device_put(0.0).block_until_ready().device
+
+    def peak() -> int:
+        """Bytes of the device's memory that this process has taken; a CPU's is RAM."""
+        if device.platform == "cpu":
+            return machine.peak_memory()
+        if name in references:
+            return works.torch_reference().torch.cuda.max_memory_reserved()
+        return device.memory_stats()["peak_bytes_in_use"]
+
+    before = peak()
     work = make(_variants(options)._replace(only=name))
     for _ in range(2):
         work.variants[0].call(work.count)
-    return _peak_mib() - before
-
-
-def _peak_mib() -> int:
-    """What this process has taken of the device's memory at most; a CPU's is RAM."""
-    statistics = jax.local_devices()[0].memory_stats()
-    if statistics and jax.default_backend() != "cpu":
-        return statistics["peak_bytes_in_use"] // 1024**2
-    return machine.peak_memory() // 1024**2
+    return (peak() - before) // 1024**2
 
 
 def _table1(options, config, goal, report: dict[str, Any]) -> Iterator[str]:
@@ -310,4 +315,9 @@ def _disagrees(result: dict[str, Any]) -> bool:
 
 
 def _variants(options: Options) -> works.Variants:
-    return works.Variants(options.reference, options.forms, options.compiled)
+    return works.Variants(
+        options.reference,
+        options.forms,
+        options.compiled,
+        precision=options.precision,
+    )

@@ -13,6 +13,7 @@ from skimage import exposure
 from tqdm import tqdm
 
 from jaxperceptual import color, images, jobs, models, nets, runs
+from jaxperceptual import precision as precisions
 from jaxperceptual.errors import InputError
 from jaxperceptual.jobs import Job, Result
 from jaxperceptual.types import Image
@@ -34,18 +35,26 @@ class Restorer:
         it. InputError below `MIN_TILE`, and for instance norm, which looks at the
         whole image. None: `TILE` where the output has more than `WHOLE` pixels and
         the network allows it, else the whole image at once.
+    precision: as `inference.Stylizer` has it.
 
     Attributes:
       model: the model.
       factor: by which both sides grow.
     """
 
-    def __init__(self, model: models.Model, *, tile: int | None = None):
+    def __init__(
+        self,
+        model: models.Model,
+        *,
+        tile: int | None = None,
+        precision: str = "float32",
+    ):
         if model.task != "restoration":
             raise InputError(
                 f"a model for {model.task}; give one that was trained for restoration."
             )
-        net, variables = nets.fold(models.build_net(model), model.variables)
+        net = models.build_net(model, precisions.dtype(precision))
+        net, variables = nets.fold(net, model.variables)
         if tile is not None and tile < MIN_TILE:
             raise InputError(f"tile={tile} px; use {MIN_TILE} or more.")
         if tile is not None and net.reach is None:
@@ -60,11 +69,13 @@ class Restorer:
         self._tile = tile
         self._reach = net.reach
         self._variables = jax.device_put(variables)
-        self._apply = jax.jit(
-            lambda variables, images: jnp.clip(
-                net.apply(variables, images, train=False), 0.0, 255.0
-            )
-        )
+
+        def apply(variables, images):
+            with precisions.products(precision):
+                outputs = net.apply(variables, images, train=False)
+            return jnp.clip(outputs, 0.0, 255.0)
+
+        self._apply = jax.jit(apply)
 
     def check_enlarges(self, name: str, factor: int | None = None) -> None:
         """InputError, with the model's `name`, unless it is for super-resolution.

@@ -1,13 +1,15 @@
 """PyTorch doing the same work with the same weights: an independent formulation.
 
-Plain `torch.nn.functional` throughout, to compare numbers and speed with. Tensors are
-NCHW, pixels RGB in [0, 255]; parameters have our names (`conv1.conv.kernel`) in Torch's
-layouts. PyTorch is an extra: importing this module without it raises InputError.
+Plain `torch.nn.functional` throughout, to compare numbers and speed with; on a GPU if
+JAX is on one. Tensors are NCHW, pixels RGB in [0, 255]; parameters have our names
+(`conv1.conv.kernel`) in Torch's layouts. PyTorch is an extra: importing this module
+without it raises InputError.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxperceptual import vgg
@@ -63,7 +65,7 @@ class StyleNet(nn.Module):
         for i in range(1, 6):
             x = getattr(self, f"residual{i}")(x)
         x = self.out(self.up2(self.up1(x)))
-        return (127.5 * (torch.tanh(x / TANH_SCALE) + 1))[:, :, :h, :w]
+        return (127.5 * (torch.tanh(x.float() / TANH_SCALE) + 1))[:, :, :h, :w]
 
 
 class SuperResolutionNet(nn.Module):
@@ -92,7 +94,7 @@ class SuperResolutionNet(nn.Module):
         x = images / 127.5 - 1
         for name in self.layers:
             x = getattr(self, name)(x)
-        return 127.5 * (torch.tanh(self.out(x) / TANH_SCALE) + 1)
+        return 127.5 * (torch.tanh(self.out(x).float() / TANH_SCALE) + 1)
 
 
 class SRCNN(nn.Module):
@@ -143,8 +145,8 @@ class VGG16(nn.Module):
         ).requires_grad_(False)
         channels, self.scale, mean, std = weights.preprocessing
         self.flip = channels == "BGR"
-        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
-        self.register_buffer("std", torch.tensor(std)[:, None, None])
+        self.register_buffer("mean", _tensor(mean)[:, None, None])
+        self.register_buffer("std", _tensor(std)[:, None, None])
 
     def forward(self, images, layers):
         x = images.flip(1) if self.flip else images
@@ -225,14 +227,11 @@ class TrainStep:
         net: nn.Module,
         objective: Objective,
         learning_rate: float,
-        *,
-        channels_last: bool = False,
-        compiled: bool = False,
+        **options,
     ):
+        """`options` are those of `prepare`."""
         self._net = net.train()
-        self._loss = prepare(
-            _Loss(net, objective), channels_last=channels_last, compiled=compiled
-        )
+        self._loss = prepare(_Loss(net, objective), **options)
         self._trained = [p for p in net.parameters() if p.requires_grad]
         self._optimizer = torch.optim.Adam(self._trained, learning_rate, fused=True)
 
@@ -258,7 +257,8 @@ class TrainStep:
                 moment = torch.zeros_like(p) if state is None else state["exp_avg"]
                 if name == "kernel":
                     moment = moment.permute(module.hwio)
-                found[f"{path}.{name}".replace(".", "/")] = moment.detach().numpy()
+                moment = moment.detach().cpu().numpy()
+                found[f"{path}.{name}".replace(".", "/")] = moment
         return found
 
 
@@ -277,12 +277,12 @@ class PixelStep:
         *,
         history_size: int,
         channels_last: bool = False,
-        compiled: bool = False,
+        **options,
     ):
         # LBFGS wants the pixels contiguous; the loss lays them out as it likes.
         self._pixels = nn.Parameter(nchw(images))
         loss = _PixelLoss(objective, nchw(targets), channels_last)
-        self._loss = prepare(loss, channels_last=channels_last, compiled=compiled)
+        self._loss = prepare(loss, channels_last=channels_last, **options)
         self._optimizer = torch.optim.LBFGS(
             [self._pixels],
             max_iter=1,
@@ -309,14 +309,28 @@ class PixelStep:
         return terms, nhwc(self._pixels.grad)
 
 
-def prepare(module: nn.Module, *, channels_last: bool, compiled: bool) -> Callable:
+def prepare(
+    module: nn.Module,
+    *,
+    channels_last: bool = False,
+    compiled: bool = False,
+    precision: str = "float32",
+) -> Callable:
     """The module in that memory format; `compiled` for just the shapes it will meet.
+
+    precision: a name of `precision`; "bfloat16" is Torch's autocast.
 
     Without gradients in eval mode. Calls raise `timing.Unavailable` where the compiler
     does not work, for want of a C++ compiler for example.
     """
     if channels_last:
         module = module.to(memory_format=torch.channels_last)
+    # For the whole process, whose variants all compute alike.
+    torch.backends.cudnn.allow_tf32 = precision != "float32"
+    torch.backends.cuda.matmul.allow_tf32 = precision != "float32"
+    autocast = torch.autocast(
+        device().type, torch.bfloat16, enabled=precision == "bfloat16"
+    )
     run = module
     if compiled:
         torch.compiler.reset()  # or another shape, seen before, would make this dynamic
@@ -324,7 +338,7 @@ def prepare(module: nn.Module, *, channels_last: bool, compiled: bool) -> Callab
 
     def call(*inputs):
         try:
-            with torch.inference_mode(not module.training):
+            with torch.inference_mode(not module.training), autocast:
                 return run(*inputs)
         except RuntimeError as error:
             if not compiled or not _compiler_failed(error):
@@ -334,15 +348,26 @@ def prepare(module: nn.Module, *, channels_last: bool, compiled: bool) -> Callab
     return call
 
 
+def device() -> torch.device:
+    """A GPU where JAX uses one, else the CPU."""
+    return torch.device("cuda" if jax.default_backend() == "gpu" else "cpu")
+
+
+def wait() -> None:
+    """Until the device has done what it was given."""
+    if device().type == "cuda":
+        torch.cuda.synchronize()
+
+
 def nchw(images: np.ndarray, *, channels_last: bool = False):
     """[n h w 3] of any dtype to a tensor [n 3 h w], contiguous or channels last."""
-    tensor = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)
+    tensor = torch.from_numpy(np.array(images)).to(device()).permute(0, 3, 1, 2)
     return tensor if channels_last else tensor.contiguous()
 
 
 def nhwc(images) -> np.ndarray:
     """A tensor [n c h w] to [n h w c]."""
-    return images.detach().permute(0, 2, 3, 1).numpy()
+    return images.detach().float().cpu().permute(0, 2, 3, 1).numpy()
 
 
 class _Conv(nn.Module):
@@ -465,4 +490,4 @@ def _gram(x):
 
 
 def _tensor(x):
-    return torch.from_numpy(np.array(x, np.float32))
+    return torch.from_numpy(np.array(x, np.float32)).to(device())

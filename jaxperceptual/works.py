@@ -26,6 +26,7 @@ from jaxperceptual import (
     parallel,
     precision,
     restoring,
+    timing,
     training,
     vgg,
     vgg_weights,
@@ -44,6 +45,8 @@ REFERENCES = {
 
 # Iterations of the baseline in a dispatch, where an accelerator makes several at once.
 ITERATIONS = 5
+# Training steps in one, likewise.
+STEPS = 10
 
 
 class Variants(NamedTuple):
@@ -52,6 +55,7 @@ class Variants(NamedTuple):
     reference: str | None = None  # a key of `REFERENCES`
     forms: bool = False  # also ours without the forms of `cpu`
     compiled: bool = True  # also what a reference's compiler makes
+    precision: str = "float32"  # of ours, a name of `precision`, and of the reference's
     only: str | None = None  # the one to be made, by name
 
 
@@ -67,12 +71,13 @@ def apply(variants: Variants, task: str, net: dict[str, Any], size: int) -> Work
 
     def ours(name, forms):
         if task == "style":
-            run = inference.Stylizer(model)
+            run = inference.Stylizer(model, precision=variants.precision)
             with ops.forms(forms):
                 run.warm_up(size, size)
             x = jax.device_put(images)
         else:
-            run, x = restoring.Restorer(model), images[0]
+            run = restoring.Restorer(model, precision=variants.precision)
+            x = images[0]
 
         def once():
             with ops.forms(forms):
@@ -82,10 +87,14 @@ def apply(variants: Variants, task: str, net: dict[str, Any], size: int) -> Work
 
     def theirs(name, layout):
         torch = torch_reference()
-        twin = torch.prepare(torch.twin(variables, net).eval(), **layout)
+        twin = torch.prepare(
+            torch.twin(variables, net).eval(), precision=variants.precision, **layout
+        )
         x = torch.nchw(images, channels_last=layout["channels_last"])
         return Variant(
-            name, _repeated(lambda: twin(x)), lambda y: numbers(torch.nhwc(y))
+            name,
+            _repeated(lambda: twin(x), torch.wait),
+            lambda y: numbers(torch.nhwc(y)),
         )
 
     def once(variables, images):
@@ -124,7 +133,7 @@ def train_step(
         net,
         source="config",
         axis_name=parallel.DEVICES,
-        dtype=precision.dtype(config.precision),
+        dtype=precision.dtype(variants.precision),
     )
     tx = training.make_optimizer(rate, warmup_steps=0)
     variables = _variables(config.task, net, rng)
@@ -135,12 +144,13 @@ def train_step(
         # As one vector: a bias that a later norm cancels has rounding for a gradient,
         # and no meaningful relative error of its own.
         gradient = np.concatenate([moments[name].ravel() for name in sorted(moments)])
-        terms = {name: np.float64(value) for name, value in metrics.items()}
+        terms = {name: np.float64(float(value)) for name, value in metrics.items()}
         return {"terms": terms, "gradient": {"all": gradient}}
 
     features_fn = objectives.vgg_features(
-        weights.preprocessing, precision.dtype(config.precision)
+        weights.preprocessing, precision.dtype(variants.precision)
     )
+    count = 1 if devices[0].platform == "cpu" else STEPS
 
     def make_frozen():
         layers = objectives.layers_of(goal["content"], goal["style"])
@@ -163,19 +173,23 @@ def train_step(
         with ops.forms(forms):
             frozen = parallel.replicate(make_frozen(), devices)
         state, step = parallel.replicate(start, devices), make_step()
+        batches = {
+            n: parallel.replicate(np.repeat(images[None], n, 0), devices)
+            for n in {1, count}
+        }
 
-        def once():
+        def call(count):
             nonlocal state
-            with ops.forms(forms), precision.products(config.precision):
-                state, metrics = step(state, frozen, parallel.shard(images[None], 1))
+            with ops.forms(forms), precision.products(variants.precision):
+                state, metrics = step(state, frozen, batches[count])
             return jax.block_until_ready((metrics, state))[0]
 
         def our_numbers(metrics):
             moments = optax.tree.get(parallel.unreplicate(state.opt_state), "mu")
             moments = traverse_util.flatten_dict(moments, sep="/")
-            return numbers({k: v[0, 0] for k, v in metrics.items()}, moments)
+            return numbers({k: v[0, -1] for k, v in metrics.items()}, moments)
 
-        return Variant(name, _repeated(once), our_numbers)
+        return Variant(name, call, our_numbers)
 
     def theirs(name, layout):
         torch = torch_reference()
@@ -183,6 +197,7 @@ def train_step(
             torch.twin(variables, net),
             torch.Objective(weights, style_image, **goal),
             rate,
+            precision=variants.precision,
             **layout,
         )
         x = [torch.nchw(images, channels_last=layout["channels_last"])]
@@ -191,7 +206,9 @@ def train_step(
             small = np.asarray(degradation(keys, images.astype(np.float32)))
             x.append(torch.nchw(small, channels_last=layout["channels_last"]))
         return Variant(
-            name, _repeated(lambda: step(*x)), lambda m: numbers(m, step.moments())
+            name,
+            _repeated(lambda: step(*x), torch.wait),
+            lambda m: numbers(m, step.moments()),
         )
 
     facts = dict(work="train", batch_size=batch_size, size=size, **net)
@@ -201,7 +218,7 @@ def train_step(
         jax.eval_shape(make_frozen),
         images[None],
     )
-    return _work(variants, facts, ours, theirs, operations)
+    return _work(variants, facts, ours, theirs, operations)._replace(count=count)
 
 
 def baseline(
@@ -218,7 +235,7 @@ def baseline(
 
     def numbers(evaluation):
         terms, gradient = evaluation
-        terms = {name: np.float64(value) for name, value in terms.items()}
+        terms = {name: np.float64(float(value)) for name, value in terms.items()}
         return {"terms": terms, "gradient": {"pixels": gradient}}
 
     def ours(name, forms):
@@ -232,7 +249,7 @@ def baseline(
 
         def call(count):
             nonlocal step, frozen, first
-            with ops.forms(forms):
+            with ops.forms(forms), precision.products(variants.precision):
                 if step is None:
                     step, frozen = optimizer.start(start, goal.frozen, photo)
                     terms = {k: v[0] for k, v in step.state.aux.items()}
@@ -254,9 +271,10 @@ def baseline(
             start,
             targets,
             history_size=gatys.HISTORY_SIZE,
+            precision=variants.precision,
             **layout,
         )
-        return Variant(name, _repeated(step), numbers)
+        return Variant(name, _repeated(step, torch.wait), numbers)
 
     def once(frozen, content, pixels):
         frozen = frozen._replace(content=content)
@@ -289,7 +307,13 @@ def _work(variants: Variants, facts, ours, theirs, operations: int) -> Work:
     makers = {name: functools.partial(ours, name, form) for name, form in forms.items()}
     makers |= {name: functools.partial(theirs, name, x) for name, x in layouts.items()}
     made = [make() for name, make in makers.items() if variants.only in (None, name)]
-    return Work(facts | {"flops": operations}, made, references=tuple(layouts))
+    low = variants.precision == "bfloat16"
+    return Work(
+        facts | {"flops": operations, "precision": variants.precision},
+        made,
+        references=tuple(layouts),
+        tolerances=timing.LOW_TOLERANCES if low else timing.TOLERANCES,
+    )
 
 
 def _flops(function, *arguments) -> int:
@@ -298,12 +322,15 @@ def _flops(function, *arguments) -> int:
         return flops.count(function, *arguments)
 
 
-def _repeated(once: Callable[[], Any]) -> Callable[[int], Any]:
-    """`once` as a `Variant.call`."""
+def _repeated(
+    once: Callable[[], Any], wait: Callable[[], None] = lambda: None
+) -> Callable[[int], Any]:
+    """`once` as a `Variant.call`, which ends when `wait` returns."""
 
     def call(count):
         for _ in range(count):
             result = once()
+        wait()
         return result
 
     return call

@@ -105,6 +105,18 @@ def test_input_by_source(monkeypatch, tmp_path, capsys):
         script.main(["--input", "--data", "nowhere", "--config", "smoke.py"])
 
 
+def test_bfloat16_computes_what_autocast_does(tmp_path):
+    pytest.importorskip("torch")
+    argv = "--inference --train --reference torch --no-compile --no-memory --sizes 48 "
+    argv += "--train-size 32 --batch-size 2 --repeats 1 --norms instance "
+    argv += f"--upsamplings resize --config smoke.py --precision bfloat16 -o {tmp_path}"
+    assert script.main(argv.split()) == 0
+    for row in json.loads((tmp_path / "benchmark.json").read_text())["results"]:
+        assert row["precision"] == "bfloat16" and "ratio" in row
+        error = next(iter(row["variants"]["torch"]["errors"].values()))
+        assert 1e-5 < error < 3e-2
+
+
 def test_memory_is_the_variants_own():
     options = benchmark.Options(
         inference=True,
@@ -303,6 +315,7 @@ def test_relative_errors_by_hand():
         ("--train --repeats 0", "--repeats 0; use 1"),
         ("--train --batch-size -1", "--batch-size -1; use 1"),
         ("--inference --reference keras", "--reference keras: unknown; use torch"),
+        ("--train --precision half", "precision='half'; use one of float32, tf32"),
         ("--inference --norms layer", "net.norm='layer'"),
         ("--inference --config none.py", "--config none.py: no such file"),
         (f"--inference -o {__file__}", "cannot be written"),
