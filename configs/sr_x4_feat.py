@@ -21,14 +21,20 @@ def get_config() -> ConfigDict:
             batch_size=4,
             crop="patch",  # unscaled: what is learnt is the sharpness of real pixels
             flip=False,
-            cache="",
-            on_device=True,  # with a cache that a GPU has room for: all photos there
+            cache="",  # not with crop="patch", which cuts another one each time
+            on_device=True,  # of use with a cache alone
             num_workers=0,  # processes; 0 reads in threads
         )
     )
     # Adam follows the gradient's direction, not its size: 1.0 is as good as any.
     config.objective = ConfigDict(
-        dict(content={"relu2_2": 1.0}, style={}, tv_weight=0.0, pixel_weight=0.0)
+        dict(
+            content={"relu2_2": 1.0},
+            style={},
+            tv_weight=0.0,
+            pixel_weight=0.0,
+            luma_weight=0.0,
+        )
     )
     # decay_steps > 0: the rate falls along a cosine, to 0 there; the paper keeps it.
     config.optimizer = ConfigDict(

@@ -42,7 +42,9 @@ def get_config() -> ConfigDict:
             pixel_weight=0.0,
         )
     )
-    config.optimizer = ConfigDict(dict(learning_rate=1e-3, warmup_steps=0))
+    config.optimizer = ConfigDict(
+        dict(learning_rate=1e-3, warmup_steps=0, decay_steps=0)
+    )
     config.precision = (
         "float32"  # or tf32, bfloat16: faster where there are cores for it
     )

@@ -63,6 +63,11 @@ def run(
     output = Path(output)
     photos, errors = baseline_folder.read_photos(content, options.size, num)
     baseline_folder.check_names(photos, options, output)
+    if "style_image" not in config:
+        raise InputError(
+            "--config: the baseline is one of style transfer, and this config names no "
+            "style_image; give a style config."
+        )
     goal = goals.load_goal(config)
     network = comparison.Network(model, goal) if model is not None else None
     for error in errors:

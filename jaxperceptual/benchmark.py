@@ -145,7 +145,7 @@ def _load_config(options: Options) -> ConfigDict:
 
 def _check_config(options: Options, config: ConfigDict) -> None:
     """Raises InputError for work that the config does not know."""
-    if "norm" not in config.net:
+    if "norm" not in config.net and (options.train or options.inference):
         raise InputError(
             f"--config {options.config}: {config.net.name} has no norm to choose; use "
             "a config of another network."
@@ -154,6 +154,11 @@ def _check_config(options: Options, config: ConfigDict) -> None:
         raise InputError(
             f"--config {options.config}: table 1 and --gatys are of style transfer; "
             "give a style config, or --train or --inference."
+        )
+    if options.reference and config.get("degradation", {}).get("name") == "noise":
+        raise InputError(
+            f"--config {options.config}: its noise is drawn anew at each step, so that "
+            "PyTorch would do other work; leave out --reference."
         )
     factor = config.net.get("factor", 1)
     for name, size in (

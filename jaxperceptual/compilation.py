@@ -18,11 +18,11 @@ def use_cache() -> None:
     """
     if jax.config.jax_compilation_cache_dir is not None:
         return
-    # The compiler divides loops by the cores it sees, and JAX's key leaves them out.
-    folder = machine.cache_folder() / f"compiled-for-{machine.num_cores()}-cores"
     try:
+        # The compiler divides loops by the cores it sees; JAX's key leaves them out.
+        folder = machine.cache_folder() / f"compiled-for-{machine.num_cores()}-cores"
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
+    except (OSError, RuntimeError):  # a user without a home
         return
     if os.access(folder, os.W_OK | os.X_OK):
         jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxperceptual import degradations, images, lpips, metrics, models, restoring
+from jaxperceptual import degradations, images, lpips, metrics, models, restoring, runs
 from jaxperceptual.errors import InputError
 from jaxperceptual.types import Image
 
@@ -28,6 +28,12 @@ class Task(NamedTuple):
     blur: float
     restorers: dict[str, restoring.Restorer]  # by the name of the model
     histogram_match: bool | None = None  # None: as each network wants it
+
+    def matches(self, name: str) -> bool:
+        """Whether outputs of this model get the histogram of their inputs."""
+        if self.histogram_match is None:
+            return self.restorers[name].matches
+        return self.histogram_match
 
 
 class Photo(NamedTuple):
@@ -63,7 +69,7 @@ def read_task(
     for given in names:
         model = models.read_model(given, task="restoration")
         restorer = restoring.Restorer(model, tile=tile)
-        factor = factor or restorer.factor
+        factor = restorer.factor if factor is None else factor
         restorer.check_enlarges(f"--model {given}", factor)
         name = models.model_name(given)
         if name in restorers or name == BICUBIC:
@@ -88,11 +94,14 @@ def read_task(
     return Task(factor, blur, restorers, histogram_match)
 
 
-def find_photos(folders: Sequence[str], factor: int) -> list[tuple[str, Path]]:
+def find_photos(
+    folders: Sequence[str], factor: int, output: str | None = None
+) -> list[tuple[str, Path]]:
     """(data set, file) of every image in the folders; a folder's name is the set's.
 
     Raises InputError for a folder without images, two folders of one name, two photos
-    of one name in a set, or a photo too small to be judged.
+    of one name in a set, a photo too small to be judged, or an `output` folder within
+    the data, of which it would be part the next time.
     """
     # LPIPS needs more than SSIM, and a border of `factor` px is left out; cutting to a
     # multiple of it takes less than another.
@@ -100,6 +109,13 @@ def find_photos(folders: Sequence[str], factor: int) -> list[tuple[str, Path]]:
     found: dict[str, list[Path]] = {}
     for folder in folders:
         name = Path(folder).resolve().name
+        if output is not None and Path(output).resolve().is_relative_to(
+            Path(folder).resolve()
+        ):
+            raise InputError(
+                f"-o {output}: within --data {folder}, and would be judged the next "
+                "time; choose another."
+            )
         if name in found:
             raise InputError(f"--data {folder}: a second {name}; rename one.")
         found[name] = images.find_images(folder)
@@ -119,12 +135,16 @@ def find_photos(folders: Sequence[str], factor: int) -> list[tuple[str, Path]]:
 def photos(task: Task, paths: Sequence[tuple[str, Path]]) -> Iterator[Photo]:
     """Judges every method on every photo, one after the other.
 
-    Raises InputError for a photo that cannot be read.
+    Raises InputError for a photo that cannot be read, or does not fit into memory.
     """
     judge = Judge(task)
     for dataset, path in paths:
         grey = images.read_header(path).grey
-        yield judge(dataset, path.stem, images.read_image(path), grey=grey)
+        truth = images.read_image(path)
+        h, w, _ = truth.shape
+        with runs.enough_memory(f"{path}, {w} x {h} px,", "the other photos"):
+            photo = judge(dataset, path.stem, truth, grey=grey)
+        yield photo
 
 
 class Judge:
@@ -154,7 +174,7 @@ class Judge:
         outputs = {BICUBIC: np.asarray(self._enlarge(small[None]))[0]}
         for method, restorer in task.restorers.items():
             output = restoring.restore(
-                restorer, small, histogram_match=task.histogram_match
+                restorer, small, histogram_match=task.matches(method)
             )
             # What a file would hold: the metrics are of 8-bit images.
             outputs[method] = np.rint(output.clip(0, 255))

@@ -59,9 +59,9 @@ def record(task: Task, found: Sequence[Photo], facts: Mapping[str, Any]) -> str:
                 **facts,
                 "factor": task.factor,
                 "blur": task.blur,
-                "histogram_match": task.histogram_match,
                 "models": {
                     name: {
+                        "histogram_match": task.matches(name),
                         "steps": restorer.model.metadata.get("steps"),
                         "training": restorer.model.metadata.get("training"),
                     }
@@ -74,7 +74,7 @@ def record(task: Task, found: Sequence[Photo], facts: Mapping[str, Any]) -> str:
                 ],
             },
             indent=2,
-        )
+        ).replace(": Infinity", ": null")  # PSNR of equal images; JSON lacks it
         + "\n"
     )
 

@@ -60,6 +60,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
     """
     workdir = Path(workdir)
     _check_numbers(config)
+    _check_decay(config)
     net = models.make_net(
         config.task,
         config.net.to_dict(),
@@ -342,6 +343,15 @@ def _check_numbers(config: ConfigDict) -> None:
     ):
         if flat[key] % flat[of]:
             raise InputError(f"{key}={flat[key]}; use a multiple of {of}={flat[of]}.")
+
+
+def _check_decay(config: ConfigDict) -> None:
+    decay = config.optimizer.get("decay_steps", 0)
+    if 0 < decay < config.num_steps:
+        raise InputError(
+            f"num_steps={config.num_steps}, but optimizer.decay_steps={decay}, after "
+            "which the rate is 0 and nothing is learnt; give both the same number."
+        )
 
 
 def _check_same_run(old: dict, new: dict, workdir: Path) -> None:

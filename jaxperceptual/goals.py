@@ -39,19 +39,21 @@ class Goal(NamedTuple):
 def load_goal(config: ConfigDict) -> Goal:
     """Reads the style image and the weights that the config names.
 
-    Prints which style image it is, where the config is one of style. Raises InputError
-    for what is not there, or for an objective that cannot be.
+    An objective of pixels alone takes no VGG. Prints which style image it is, where the
+    config is one of style. Raises InputError for what is not there, or for an objective
+    that cannot be.
     """
-    weights = vgg_weights.load(config.vgg)
-    features_fn = objectives.vgg_features(
-        weights.preprocessing, precision.dtype(config.precision)
-    )
     weighted = config.objective.to_dict()
-    objective = objectives.perceptual_objective(features_fn, **weighted)
     layers = objectives.layers_of(weighted["content"], weighted["style"])
-    variables = vgg.frozen(weights.params, layers) if layers else {}
-    record = {"vgg": {"name": config.vgg, "fingerprint": weights.fingerprint}}
-    style_image, grams = None, {}
+    features_fn, variables = objectives.no_features, {}
+    style_image, grams, record = None, {}, {}
+    if layers:
+        weights = vgg_weights.load(config.vgg)
+        dtype = precision.dtype(config.precision)
+        features_fn = objectives.vgg_features(weights.preprocessing, dtype)
+        variables = vgg.frozen(weights.params, layers)
+        record["vgg"] = {"name": config.vgg, "fingerprint": weights.fingerprint}
+    objective = objectives.perceptual_objective(features_fn, **weighted)
     if "style_image" in config:
         style_path, style_image = read_style(config)
         grams = objectives.style_targets(

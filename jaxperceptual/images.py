@@ -47,6 +47,7 @@ _FORMATS = {
 }
 WRITABLE_SUFFIXES = tuple(_FORMATS)
 _NO_ALPHA = ("JPEG", "BMP")
+_LONGEST = {"JPEG": 65_500, "WEBP": 16_383}  # px; what their encoders refuse beyond
 
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 _UPRIGHT = {
@@ -118,8 +119,11 @@ def read_header(path: str | Path) -> Header:
             return Header(
                 *picture.size, mode in ("1", "L", "LA", "F") or mode[0] == "I"
             )
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read as an image ({error}).") from None
+    except Exception as error:  # see `_open`
+        reason = _reason(error)
+    raise InputError(
+        f"{path}: cannot be read as an image ({reason}); replace or convert it."
+    )
 
 
 def load_rgb(
@@ -144,6 +148,27 @@ def load_rgb(
 def decode(source: str | Path | bytes, *, name: str | None = None) -> Bytes:
     """`load_rgb` as uint8 [h w 3]."""
     return np.array(load_rgb(source, name=name))
+
+
+def without_white(image: Image, alpha: UInt8[np.ndarray, "h w"]) -> Image:
+    """The colours that, with this alpha, laid over white look like `image`.
+
+    Both as `read_with_alpha` gives them. Where nothing is seen: white.
+    """
+    share = alpha[..., None].astype(np.float32) / 255
+    seen = 255 + (image - 255) / np.maximum(share, 1 / 255)
+    return np.where(share > 0, np.clip(seen, 0, 255), 255).astype(np.float32)
+
+
+def check_fits(path: str | Path, width: int, height: int) -> None:
+    """Raises InputError if the format that the suffix names has no room for so many."""
+    kind, _ = _FORMATS[Path(path).suffix.lower()]
+    most = _LONGEST.get(kind, math.inf)
+    if max(width, height) > most:
+        raise InputError(
+            f"{path}: {width} x {height} px; {kind} has sides of {most} px at most: "
+            "use .png."
+        )
 
 
 def write_image(
@@ -305,17 +330,22 @@ def _open(
                 picture.draft(None, tuple(hint(*picture.size)))
             picture.load()
             return _convert(_upright(picture))
-    except UnidentifiedImageError:
-        reason = "no known image format"
-    except (pil.DecompressionBombError, pil.DecompressionBombWarning):
-        reason = f"more than {MAX_PIXELS // 1_000_000} million pixels"
     # Pillow's decoders meet damaged bytes with SyntaxError, struct.error, IndexError
     # and more, by format; whichever it is, the file is the cause.
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = _reason(error)
     raise InputError(
         f"{name}: cannot be read as an image ({reason}); replace or convert it."
     )
+
+
+def _reason(error: Exception) -> str:
+    """Why Pillow could not read an image."""
+    if isinstance(error, UnidentifiedImageError):
+        return "no known image format"
+    if isinstance(error, pil.DecompressionBombError | pil.DecompressionBombWarning):
+        return f"more than {MAX_PIXELS // 1_000_000} million pixels"
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _upright(picture: pil.Image) -> pil.Image:

@@ -193,12 +193,16 @@ def _identity(path: Path) -> tuple[int, int]:
 def write(path: Path, image: Image, alpha: np.ndarray | None) -> None:
     """Writes a result [h w 3] in [0, 255], folders included; alpha where there is room.
 
+    The result is what is to be seen over white, as `images.read_with_alpha` reads.
     Raises InputError if that cannot be.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        opaque = path.suffix.lower() in OPAQUE_SUFFIXES
-        images.write_image(path, image, alpha=None if opaque else alpha)
+        if path.suffix.lower() in OPAQUE_SUFFIXES:
+            alpha = None
+        if alpha is not None:
+            image = images.without_white(image, alpha)
+        images.write_image(path, image, alpha=alpha)
     except OSError as error:
         raise InputError(
             f"{path}: cannot be written ({error.strerror or error}); "

@@ -40,6 +40,12 @@ def vgg_features(preprocessing, dtype: DTypeLike = jnp.float32) -> FeaturesFn:
     return features
 
 
+def no_features(variables, images, layers) -> Features:
+    """The `FeaturesFn` of an objective that reads no layer."""
+    assert not layers
+    return {}
+
+
 def layers_of(*weights: Mapping[str, float]) -> tuple[str, ...]:
     """The layers that an objective with these weights reads, each once."""
     return tuple(dict.fromkeys(k for named in weights for k, w in named.items() if w))

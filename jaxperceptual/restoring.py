@@ -64,8 +64,11 @@ class Restorer:
             )
         self.model = model
         self.factor: int = net.factor
+        undone = model.metadata.get("training", {}).get("degradation.name")
+        # Of the tasks, this one alone keeps what a photo's colours are.
+        self.enlarges = undone in (None, "downsample")
         # SRCNN leaves colour as bicubic interpolation has it.
-        self.changes_colour = model.net_config.get("name") != "SRCNN"
+        self.matches = self.enlarges and model.net_config.get("name") != "SRCNN"
         self._tile = tile
         self._reach = net.reach
         self._variables = jax.device_put(variables)
@@ -124,8 +127,9 @@ class Restorer:
 def run(
     restorer: Restorer, todo: Sequence[Job], *, histogram_match: bool | None = None
 ) -> Iterator[Result]:
-    """Restores and writes; yields each job once it is written or found unreadable.
+    """Restores and writes; yields each job once it is written, or known not to be.
 
+    That is for a photo that cannot be read, or whose format has no room for the result.
     Alpha is enlarged as bicubic interpolation has it. Raises InputError when an output
     cannot be written or memory does not suffice.
     """
@@ -135,11 +139,18 @@ def run(
         except InputError as error:
             yield Result(job, error)
             continue
+        h, w = (restorer.factor * side for side in image.shape[:2])
+        try:
+            images.check_fits(job.target, w, h)
+        except InputError as error:
+            yield Result(job, error)
+            continue
         output = restore(restorer, image, histogram_match=histogram_match)
-        if alpha is not None:
-            size = output.shape[1], output.shape[0]
-            alpha = np.array(pil.fromarray(alpha).resize(size, pil.Resampling.BICUBIC))
-        jobs.write(job.target, output, alpha)
+        with runs.enough_memory(f"an output of {w} x {h} px", "a part of the image"):
+            if alpha is not None:
+                small = pil.fromarray(alpha)
+                alpha = np.array(small.resize((w, h), pil.Resampling.BICUBIC))
+            jobs.write(job.target, output, alpha)
         yield Result(job, None)
 
 
@@ -149,24 +160,23 @@ def restore(
     """The restored photo [factor*h factor*w 3] of [h w 3], in [0, 255].
 
     histogram_match: give each channel of the output the distribution of the input's, as
-        the paper does after its networks. None: unless the network keeps the colours
-        anyway (SRCNN).
+        the paper does after its networks for super-resolution. None: after those, but
+        for SRCNN, which keeps the colours anyway.
 
-    An image without colour stays so. Raises InputError as `Restorer` does.
+    What is enlarged stays without colour if it was. Raises InputError as `Restorer`
+    does.
     """
     output = restorer(image)
-    if (image == image[..., :1]).all():
-        output = np.repeat(color.luma(output)[..., None], 3, axis=-1)
     if histogram_match is None:
-        histogram_match = restorer.changes_colour
-    if not histogram_match:
-        return output
+        histogram_match = restorer.matches
     h, w, _ = output.shape
     with runs.enough_memory(f"an output of {w} x {h} px", "a part of the image"):
-        return match_histogram(output, image)
+        if restorer.enlarges and (image == image[..., :1]).all():
+            output = np.repeat(color.luma(output)[..., None], 3, axis=-1)
+        return match_histogram(output, image) if histogram_match else output
 
 
-def match_histogram(image: Image, reference: Large) -> Image:
+def match_histogram(image: Large, reference: Image) -> Large:
     """The image with each channel's distribution that of the reference, of any size.
 
     Both as 8-bit files hold them: between whole numbers and others, each value would

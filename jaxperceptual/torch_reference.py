@@ -178,11 +178,14 @@ class Objective(nn.Module):
         style: Mapping[str, float],
         tv_weight: float = 0.0,
         pixel_weight: float = 0.0,
+        luma_weight: float = 0.0,
     ):
         super().__init__()
         self.content = {name: weight for name, weight in content.items() if weight}
         self.style = {name: weight for name, weight in style.items() if weight}
         self.tv_weight, self.pixel_weight = tv_weight, pixel_weight
+        self.luma_weight = luma_weight
+        self.register_buffer("luma", _tensor(LUMA_WEIGHTS)[:, None, None])
         layers = [*self.content, *self.style]
         self.vgg = VGG16(weights, layers) if layers else None
         self.grams = {}
@@ -216,6 +219,9 @@ class Objective(nn.Module):
             terms["tv"] = self.tv_weight * (rows + columns) / len(outputs)
         if self.pixel_weight:
             terms["pixel"] = self.pixel_weight * F.mse_loss(outputs, targets)
+        if self.luma_weight:
+            difference = ((outputs - targets) * self.luma).sum(1)
+            terms["luma"] = self.luma_weight * difference.square().mean()
         return sum(terms.values()), terms
 
 

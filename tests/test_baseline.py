@@ -343,6 +343,7 @@ def test_iterations_that_are_never_reached_are_told():
         (["--style", "gone.png"], "style image gone.png: no such file"),
         (["--config.objective.tv_wait=1"], 'Did you mean "tv_weight"?'),
         (["--config.vgg=gone"], "gone"),
+        (["--config=sr_x4_feat.py"], "names no style_image; give a style config"),
         (["-o", "text.jpg"], "-o text.jpg: cannot be written"),
         (["-o", "text.jpg/out"], "cannot be written"),
     ],

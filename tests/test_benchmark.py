@@ -319,6 +319,7 @@ def test_relative_errors_by_hand():
         ("--inference --norms layer", "net.norm='layer'"),
         ("--inference --config none.py", "--config none.py: no such file"),
         (f"--inference -o {__file__}", "cannot be written"),
+        ("--train --reference torch --config denoise.py", "drawn anew at each step"),
         ("--train --config srcnn_x4.py", "SRCNN has no norm to choose"),
         ("--config sr_x4_feat.py", "table 1 and --gatys are of style transfer"),
         ("--inference --config sr_x8_feat.py --sizes 20", "--sizes 20; use a multiple"),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image as pil
 
-from jaxperceptual import images
+from jaxperceptual import images, sources
 from jaxperceptual.data import Loader
 from jaxperceptual.errors import InputError
 from jaxperceptual.photos import Photos
@@ -160,6 +160,19 @@ def test_patches_are_the_photos_own_pixels(tmp_path):
 def test_embedded_patches_are_not_scaled():
     batches, skipped = take(2, "embedded", crop="patch", image_size=64)
     assert not skipped and batches.shape[1:] == (4, 64, 64, 3)
+    source = sources.open_source("embedded")
+    photos = [np.array(source.load(i, None)) for i in range(len(source))]
+    photos += [photo[:, ::-1] for photo in photos]
+
+    def is_in(patch, photo):
+        starts = (photo[:-63, :-63] == patch[0, 0]).all(-1)
+        return any(
+            (photo[top : top + 64, left : left + 64] == patch).all()
+            for top, left in np.argwhere(starts)
+        )
+
+    for patch in batches.reshape(-1, 64, 64, 3):
+        assert any(is_in(patch, photo) for photo in photos)
 
 
 def test_embedded_photos_never_repeat():

@@ -74,9 +74,9 @@ def test_tables_and_strips(folder, tmp_path, monkeypatch, capsys):
     for score in ("psnr", "ssim", "lpips_alex", "lpips_vgg"):
         mean = np.mean([found["A", n]["net"][score] for n in ("one", "two")])
         assert results["mean"]["A"]["net"][score] == pytest.approx(mean)
-    strips = sorted(path.name for path in (out / "strips").iterdir())
-    assert strips == ["A-one.png", "A-two.png", "B-one.png"]
-    strip = images.read_image(out / "strips" / "A-one.png")
+    strips = sorted(str(path.relative_to(out)) for path in out.rglob("*.png"))
+    assert strips == [f"strips/{n}.png" for n in ("A/one", "A/two", "B/one")]
+    strip = images.read_image(out / "strips" / "A" / "one.png")
     # Two rows of four cells, 4 px apart; the truth stands in the middle of the first.
     h, w = (strip.shape[0] - 4) // 2, (strip.shape[1] - 3 * 4) // 4
     top, left = (h - 52) // 2, (w - 48) // 2
@@ -133,6 +133,12 @@ def test_histogram_matching_can_be_left_out(folder, monkeypatch, tmp_path):
         ([], "no --model and no --scale"),
         (["--scale=3"], "factor=3; use one of 1, 2, 4, 8"),
         (["--scale=1"], "a factor of 1 enlarges nothing"),
+        (["--model", "runs/net", "--scale=0"], "enlarges by 2, not by 0"),
+        (
+            ["--scale=4", "-o", "A/out"],
+            "-o A/out: within --data A, and would be judged",
+        ),
+        (["--scale=4", "-o", "A"], "-o A: within --data A"),
         (["--scale=4", "--blur=-1"], "blur=-1.0 px; use 0"),
         (["--scale=4", "--data", "empty"], "empty: no images in this folder"),
         (["--scale=4", "--data", "gone"], "gone: no such file or folder"),
@@ -143,7 +149,7 @@ def test_histogram_matching_can_be_left_out(folder, monkeypatch, tmp_path):
         (["--model", "runs/net", "runs/net"], "a second net"),
         (["--model", "runs/net", "runs/sharp"], "blurs [0.0, 1.0]; choose with --blur"),
         (["--model", "style_cubist"], "a model for the task style, not restoration"),
-        (["--scale=4", "-o", "A/one.png"], "-o A/one.png: cannot be written"),
+        (["--scale=4", "-o", "runs/net/model.safetensors"], "cannot be written"),
     ],
 )
 def test_bad_input(argv, message, folder, monkeypatch, capsys):

@@ -248,3 +248,24 @@ def test_headers(tmp_path, mode, grey):
     assert images.read_header(tmp_path / "a.png") == (3, 2, grey)
     with pytest.raises(InputError, match="cannot be read as an image"):
         images.read_header(tmp_path / "gone.png")
+
+
+@pytest.mark.parametrize("alpha", [0, 1, 128, 255])
+def test_colours_under_alpha_look_the_same_over_white(alpha, tmp_path):
+    pixels = np.array([[(200, 10, 60, alpha), (0, 255, 128, alpha)]], np.uint8)
+    pil.fromarray(pixels).save(tmp_path / "a.png")
+    seen, alphas = images.read_with_alpha(tmp_path / "a.png")
+    alphas = np.full((1, 2), 255, np.uint8) if alphas is None else alphas
+    colours = images.without_white(seen, alphas)
+    if alpha >= 128:
+        np.testing.assert_allclose(colours, pixels[..., :3], atol=1.1)
+    images.write_image(tmp_path / "b.png", colours, alpha=alphas)
+    again, _ = images.read_with_alpha(tmp_path / "b.png")
+    np.testing.assert_allclose(again, seen, atol=1)
+
+
+def test_sides_beyond_the_format():
+    images.check_fits("a.webp", 16_383, 1)
+    images.check_fits("a.png", 100_000, 1)
+    with pytest.raises(InputError, match="16384 x 1 px; WEBP has sides of 16383 px"):
+        images.check_fits("a.webp", 16_384, 1)

@@ -143,6 +143,17 @@ def test_grey_stays_grey():
     assert not np.ptp(restoring.restore(restorer, image), axis=-1).any()
 
 
+@pytest.mark.parametrize("task", ["grey", "noise"])
+def test_other_tasks_get_what_the_network_makes(task):
+    """Colour for a grey photo, and not the histogram of a noisy one."""
+    metadata = {"training": {"degradation.name": task}}
+    restorer = restoring.Restorer(make_model(factor=1, metadata=metadata))
+    image = np.repeat(photo(12, 9)[..., :1], 3, axis=-1)
+    output = restoring.restore(restorer, image)
+    np.testing.assert_array_equal(output, restorer(image))
+    assert np.ptp(output, axis=-1).max() > 1
+
+
 def test_models_and_tiles_that_cannot_be():
     with pytest.raises(InputError, match="a model for style; give one that"):
         restoring.Restorer(make_model("style", width=0.1))

@@ -208,6 +208,8 @@ def fails(capsys, monkeypatch, *argv):
         (["--config.objective.tv_weight=-1"], "finite number >= 0"),
         (["--config.objective.content.relu2_3=1"], "relu2_3"),
         (["--config.data.image_size=8"], "image_size=8; use 16 or more"),
+        (["--config.optimizer.decay_steps=3"], "decay_steps=3, after which the rate"),
+        (["--config.precision=half"], "precision='half'; use one of float32"),
         (["--config.keep_last=0"], "keep_last=0; use 1 or more"),
         (["--data=missing"], "missing"),
         (["--data=tfds:no_such_set"], "no_such_set"),
