@@ -1,0 +1,95 @@
+"""What makes a step slow, by counting: operations and slow cases, never seconds.
+
+A number here may fall; one that must rise has a reason, said where it is changed.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.extend.core import ClosedJaxpr, Jaxpr
+
+from jaxperceptual import configs, flops, nets, objectives, ops, parallel, training, vgg
+from jaxperceptual.types import Frozen, TrainState
+from jaxperceptual.vgg_weights import CONV_SHAPES, Preprocessing
+
+# XLA's CPU backend takes several times as long for them as their operations say.
+SLOW = {"scatter", "scatter-add", "select_and_scatter_add", "reduce_window_max"}
+
+
+def of(*shape, dtype=np.float32):
+    return jax.ShapeDtypeStruct(shape, dtype)
+
+
+def train_step(config, size):
+    """A step of this config's recipe, and shapes of what it takes."""
+    net = nets.StyleNet(**config.net.to_dict(), axis_name=parallel.DEVICES)
+    goal = config.objective.to_dict()
+    layers = objectives.layers_of(goal["content"], goal["style"])
+    features = objectives.vgg_features(
+        Preprocessing("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    )
+    tx = training.make_optimizer(1e-3, 0)
+    weights = {
+        name: {"kernel": jnp.zeros(shape), "bias": jnp.zeros(shape[-1])}
+        for name, shape in CONV_SHAPES.items()
+    }
+
+    def make():
+        frozen = vgg.frozen(weights, layers)
+        style = np.zeros((size, size, 3), np.float32)
+        grams = objectives.style_targets(features, frozen, style, goal["style"])
+        variables = net.init(jax.random.key(0), jnp.array(style[None]), train=False)
+        params = variables["params"]
+        state = TrainState(
+            jnp.int32(0), params, variables.get("batch_stats", {}), tx.init(params)
+        )
+        return state, Frozen(frozen, grams)
+
+    step = training.make_train_step(
+        net,
+        objectives.perceptual_objective(features, **goal),
+        tx,
+        devices=jax.local_devices()[:1],
+    )
+    images = of(1, 1, config.data.batch_size, size, size, 3, dtype=np.uint8)
+    shapes = jax.tree.map(
+        lambda x: of(1, *x.shape, dtype=x.dtype), jax.eval_shape(make)
+    )
+    return step, (*shapes, images)
+
+
+def equations(jaxpr):
+    for equation in jaxpr.eqns:
+        yield equation
+        for value in equation.params.values():
+            for each in value if isinstance(value, tuple | list) else (value,):
+                if isinstance(each, ClosedJaxpr | Jaxpr):
+                    yield from equations(getattr(each, "jaxpr", each))
+
+
+# GFLOP of a step at 256 x 256: what the shapes say, and what the CPU's forms do.
+@pytest.mark.parametrize(
+    "name, plain, fast",
+    [("style_muse.py", 625.709, 433.95), ("style_cubist.py", 449.019, 287.64)],
+)
+def test_operations_of_a_training_step(name, plain, fast):
+    config = configs.load_config(name)
+    counts = {}
+    for forms in ("plain", "cpu"):
+        with ops.forms(forms):
+            step, shapes = train_step(config, 256)
+            counts[forms] = flops.count(step, *shapes) / 1e9
+    assert counts["plain"] == pytest.approx(plain, rel=1e-4)
+    assert counts["cpu"] <= fast
+
+
+@pytest.mark.parametrize("name", ["style_muse.py", "style_cubist.py"])
+def test_no_slow_case_is_in_a_training_step_on_a_cpu(name):
+    with ops.forms("cpu"):
+        step, shapes = train_step(configs.load_config(name), 64)
+        found = list(equations(jax.make_jaxpr(step)(*shapes).jaxpr))
+    assert not SLOW & {equation.primitive.name for equation in found}
+    convolutions = [e for e in found if e.primitive.name == "conv_general_dilated"]
+    assert len(convolutions) > 50
+    assert all(set(e.params["lhs_dilation"]) == {1} for e in convolutions)
