@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from jaxperceptual import losses, vgg
+from jaxperceptual import losses, ops, vgg
 from jaxperceptual.errors import InputError
 from jaxperceptual.types import (
     Features,
@@ -89,8 +89,8 @@ def perceptual_objective(
     `content` and `style` map layers to weights: of eq. 2, and of eq. 4 (a *sum* over
     the Gram matrix). `targets` are the images whose content is kept. Terms are
     weighted and add up to the loss: `content/relu2_2`, `style/relu1_2`, `tv`, `pixel`,
-    `luma`. A weight of 0 leaves its term out. Raises InputError for unknown layers,
-    negative weights, or nothing to minimise.
+    `luma`. A weight of 0 leaves its term out. Only `outputs` have a gradient. Raises
+    InputError for unknown layers, negative weights, or nothing to minimise.
     """
     content = {name: w for name, w in dict(content).items() if w}
     style = {name: w for name, w in dict(style).items() if w}
@@ -127,4 +127,44 @@ def perceptual_objective(
             terms["luma"] = luma_weight * losses.luma_loss(outputs, targets)
         return sum(terms.values()), terms
 
-    return objective
+    return _image_by_image(objective) if layers else objective
+
+
+def _image_by_image(objective: Objective) -> Objective:
+    """The same objective; in the forms for a CPU, one image of a batch after another.
+
+    Each image's gradient is found with its value, so that the activations of only one
+    are held at a time: less memory, and more of it in the cache.
+    """
+
+    @jax.custom_vjp
+    def mapped(frozen, outputs, targets):
+        return objective(frozen, outputs, targets)
+
+    def forward(frozen, outputs, targets):
+        def one(pair):
+            output, target = pair
+            return jax.value_and_grad(objective, argnums=1, has_aux=True)(
+                frozen, output[None], target[None]
+            )
+
+        values, gradients = jax.lax.map(one, (outputs, targets))
+        # The objective, and each term of it, is a mean over images.
+        values = jax.tree.map(lambda v: v.mean(0), values)
+        return values, gradients[:, 0] / len(outputs)
+
+    def backward(gradient, cotangents):
+        cotangent, _ = cotangents  # the terms are only looked at
+        return None, cotangent * gradient, None
+
+    mapped.defvjp(forward, backward)
+
+    def chosen(frozen: Frozen, outputs: Images, targets: Images):
+        shared = frozen.content is None and all(
+            len(gram) == 1 for gram in jax.tree.leaves(frozen.style)
+        )
+        if len(outputs) > 1 and shared and ops.cpu_forms(outputs):
+            return mapped(frozen, outputs, targets)
+        return objective(frozen, outputs, targets)
+
+    return chosen

@@ -40,7 +40,7 @@ def forms(name: str) -> Iterator[None]:
 
 def conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, p: int = 0) -> jax.Array:
     """[n h w i] * [k k i o] -> [n h' w' o], where h' = (h + 2p - k) // stride + 1."""
-    if _cpu_forms(x):
+    if cpu_forms(x):
         return cpu.conv(x, kernel, stride, p)
     return _conv(x, kernel, stride=stride, pads=((p, p), (p, p)))
 
@@ -51,7 +51,7 @@ def conv_transpose(x: jax.Array, kernel: jax.Array) -> jax.Array:
     `y[2a + d - 1] += x[a] kernel[d]` along each axis: Torch's SpatialFullConvolution
     of stride 2, padding 1, output padding 1, with its kernel in HWIO.
     """
-    if _cpu_forms(x):
+    if cpu_forms(x):
         return cpu.conv_transpose(x, kernel)
     return _conv(
         x, kernel[::-1, ::-1], stride=1, pads=((1, 2), (1, 2)), lhs_dilation=(2, 2)
@@ -64,7 +64,7 @@ def upsample_conv(
     """Nearest-neighbour x2, reflection padding of 1, 3 x 3 convolution (Odena 2016)."""
     if margin is not None:
         x = _repeat_edge(x, margin)
-    if _cpu_forms(x):
+    if cpu_forms(x):
         return cpu.upsample_conv(x, kernel)
     x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
     # Reflecting by 1 repeats the edge, since the first two rows are now equal; unlike
@@ -77,19 +77,19 @@ def frozen_conv(x: jax.Array, kernel: jax.Array, transforms=None) -> jax.Array:
 
     `transforms` is what `frozen_transforms(kernel)` made once, where that helps.
     """
-    if _cpu_forms(x):
+    if cpu_forms(x):
         return cpu.frozen_conv(x, kernel, transforms)
     return _conv(x, lax.stop_gradient(kernel), pads=((1, 1), (1, 1)))
 
 
 def frozen_transforms(kernel: jax.Array) -> dict[str, jax.Array] | None:
     """What `frozen_conv` wants precomputed of a kernel on this platform, if any."""
-    return cpu.frozen_kernels(kernel) if _cpu_forms(kernel) else None
+    return cpu.frozen_kernels(kernel) if cpu_forms(kernel) else None
 
 
 def max_pool(x: jax.Array) -> jax.Array:
     """2 x 2 maximum with stride 2; an odd last row or column is dropped."""
-    if _cpu_forms(x):
+    if cpu_forms(x):
         return cpu.max_pool(x)
     window = (1, 2, 2, 1)
     return lax.reduce_window(x, -jnp.inf, lax.max, window, window, "VALID")
@@ -100,7 +100,7 @@ def gram(x: jax.Array) -> jax.Array:
 
     Summed, and returned, in float32 at least.
     """
-    if _cpu_forms(x):
+    if cpu_forms(x):
         return cpu.gram(x)
     x = x.reshape(x.shape[0], -1, x.shape[-1])
     wide = jnp.promote_types(x.dtype, jnp.float32)
@@ -123,7 +123,7 @@ def norm(
     and the mean and (biased) variance used, [n or 1, 1, 1, c]; no gradient flows back
     through those two. Statistics are float32's, y is of x's kind.
     """
-    if _cpu_forms(x):
+    if cpu_forms(x):
         return cpu.norm(x, scale, bias, over_batch, epsilon, relu, axis_name)
     axes = (0, 1, 2) if over_batch else (1, 2)
     dtype, x = x.dtype, widened(x)
@@ -150,7 +150,7 @@ def norm_within(
 ) -> jax.Array:
     """`norm` of each image, not over the batch. What is in the margin is of no use."""
     count = (x.shape[1] - margin.rows) * (x.shape[2] - margin.columns)
-    staged = _cpu_forms(x)  # of two stages, the first is threaded
+    staged = cpu_forms(x)  # of two stages, the first is threaded
     dtype, x = x.dtype, widened(x)
 
     def mean_of(a):
@@ -206,7 +206,8 @@ def _repeat_edge(x, margin):
     return x
 
 
-def _cpu_forms(x) -> bool:
+def cpu_forms(x: jax.Array) -> bool:
+    """Whether what is traced with `x` uses the forms of `cpu`."""
     if jnp.finfo(x.dtype).bits < 32:  # Winograd's sums want the digits
         return False
     return _forms == "cpu" or (_forms == "auto" and jax.default_backend() == "cpu")

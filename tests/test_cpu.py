@@ -106,7 +106,7 @@ def test_max_pool_shares_nothing_behind_a_relu():
     assert not gradient.any()
 
 
-def test_flag_is_set_only_where_known_and_never_overrides(monkeypatch):
+def test_flags_are_set_only_where_known_and_never_override(monkeypatch):
     monkeypatch.setattr(cpu.metadata, "version", lambda _: "0.10.2")
     monkeypatch.setenv("JAX_PLATFORMS", "cuda,cpu")
     monkeypatch.setenv("XLA_FLAGS", "")
@@ -118,9 +118,13 @@ def test_flag_is_set_only_where_known_and_never_overrides(monkeypatch):
     assert cpu.os.environ["XLA_FLAGS"].split() == [
         "--xla_foo=1",
         "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution",
+        "--xla_cpu_scheduler_type=CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
     ]
     cpu.configure_xla()
     assert cpu.os.environ["XLA_FLAGS"].count("ynn") == 1
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_scheduler_type=mine")
+    cpu.configure_xla()
+    assert cpu.os.environ["XLA_FLAGS"].count("scheduler") == 1
     monkeypatch.setattr(cpu.metadata, "version", lambda _: "0.99.0")
     monkeypatch.setenv("XLA_FLAGS", "")
     cpu.configure_xla()

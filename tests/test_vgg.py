@@ -57,14 +57,14 @@ def test_features_equal_pytorch(forms):
 
 
 @needs_weights
-@pytest.mark.parametrize("forms", ["plain", "cpu"])
-def test_objective_and_its_pixel_gradient_equal_pytorch(forms):
+@pytest.mark.parametrize("n, forms", [(1, "cpu"), (2, "plain"), (2, "cpu")])
+def test_objective_and_its_pixel_gradient_equal_pytorch(n, forms):
     pytest.importorskip("torch")
     from jaxperceptual import torch_reference as reference
 
-    content = photo(64)
+    content = np.concatenate([photo(64), photo(64)[:, :, ::-1]])[:n]
     style = photo(80)[:, ::-1].copy()
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(1)
     pixels = np.clip(content + rng.normal(0, 20, content.shape), 0, 255).astype("f")
 
     twin = reference.Objective(
@@ -93,6 +93,7 @@ def test_objective_and_its_pixel_gradient_equal_pytorch(forms):
     for name, term in their_terms.items():
         np.testing.assert_allclose(terms[name], term.item(), rtol=1e-4)
     error = np.linalg.norm(gradient - expected) / np.linalg.norm(expected)
+    # Rounding is 1e-6; a ReLU or a maximum whose inputs nearly tie adds up to 1e-3.
     assert error < 1e-3, error
 
 
