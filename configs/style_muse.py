@@ -45,9 +45,7 @@ def get_config() -> ConfigDict:
     config.optimizer = ConfigDict(
         dict(learning_rate=1e-3, warmup_steps=0, decay_steps=0)
     )
-    config.precision = (
-        "float32"  # or tf32, bfloat16: faster where there are cores for it
-    )
+    config.precision = "float32"  # or tf32, bfloat16, on a device with such units
     config.steps_per_dispatch = 1  # more keeps a fast device busy; on a CPU leave 1
     config.log_every_steps = 20
     config.sample_every_steps = 1000

@@ -105,13 +105,18 @@ def test_input_by_source(monkeypatch, tmp_path, capsys):
         script.main(["--input", "--data", "nowhere", "--config", "smoke.py"])
 
 
-def test_bfloat16_computes_what_autocast_does(tmp_path):
+def both_pieces(folder, options):
+    """What the command finds of one small training step and one small image."""
     pytest.importorskip("torch")
-    argv = "--inference --train --reference torch --no-compile --no-memory --sizes 48 "
-    argv += "--train-size 32 --batch-size 2 --repeats 1 --norms instance "
-    argv += f"--upsamplings resize --config smoke.py --precision bfloat16 -o {tmp_path}"
+    argv = "--train --inference --reference torch --no-compile --no-memory --sizes 48 "
+    argv += f"--train-size 32 --batch-size 2 --repeats 1 {options} -o {folder}"
     assert script.main(argv.split()) == 0
-    for row in json.loads((tmp_path / "benchmark.json").read_text())["results"]:
+    return json.loads((folder / "benchmark.json").read_text())["results"]
+
+
+def test_bfloat16_computes_what_autocast_does(tmp_path):
+    options = "--norms instance --upsamplings resize --config smoke.py "
+    for row in both_pieces(tmp_path, options + "--precision bfloat16"):
         assert row["precision"] == "bfloat16" and "ratio" in row
         error = next(iter(row["variants"]["torch"]["errors"].values()))
         assert 1e-5 < error < 3e-2
@@ -132,13 +137,8 @@ def test_memory_is_the_variants_own():
 
 
 def test_super_resolution_computes_what_pytorch_does(tmp_path):
-    pytest.importorskip("torch")
-    argv = "--train --inference --reference torch --no-compile --config sr_x4_feat.py "
-    argv += "--sizes 48 --train-size 32 --batch-size 2 --repeats 1 --norms batch "
-    argv += f"--upsamplings transposed --no-memory -o {tmp_path}"
-    assert script.main(argv.split()) == 0
-    train, inference = json.loads((tmp_path / "benchmark.json").read_text())["results"]
-    for row in train, inference:
+    options = "--norms batch --upsamplings transposed --config sr_x4_feat.py"
+    for row in both_pieces(tmp_path, options):
         assert row["factor"] == 4 and row["disagreement"] == ""
         assert "ratio" in row
     assert "batch, transposed, x4" in (tmp_path / "benchmark.md").read_text()
