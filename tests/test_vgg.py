@@ -57,12 +57,12 @@ def test_features_equal_pytorch(forms):
 
 
 @needs_weights
-@pytest.mark.parametrize("n, forms", [(1, "cpu"), (2, "plain"), (2, "cpu")])
-def test_objective_and_its_pixel_gradient_equal_pytorch(n, forms):
+@pytest.mark.parametrize("forms", ["plain", "cpu"])
+def test_objective_and_its_pixel_gradient_equal_pytorch(forms):
     pytest.importorskip("torch")
     from jaxperceptual import torch_reference as reference
 
-    content = np.concatenate([photo(64), photo(64)[:, :, ::-1]])[:n]
+    content = np.concatenate([photo(64), photo(64)[:, :, ::-1]])
     style = photo(80)[:, ::-1].copy()
     rng = np.random.default_rng(1)
     pixels = np.clip(content + rng.normal(0, 20, content.shape), 0, 255).astype("f")

@@ -289,6 +289,7 @@ def test_an_installed_wheel_uses_the_cache_folder(tmp_path, monkeypatch):
     module = tmp_path / "site-packages" / "jaxperceptual" / "vgg_weights.py"
     monkeypatch.setattr(vgg_weights, "__file__", str(module))
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     assert vgg_weights.weights_folder() == tmp_path / ".cache" / "jaxperceptual"
 
 
