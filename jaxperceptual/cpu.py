@@ -2,19 +2,22 @@
 
 Every function equals the plain form of the same name in `ops` within float32 rounding,
 values and gradients (`tests/test_cpu.py`). `ops` chooses between the two; nothing else
-calls them. The gains, and the forms that did not help, are in docs/cpu.md.
+calls them, but for `onednn`, which puts other convolutions into some of them. The
+gains, and the forms that did not help, are in docs/cpu.md.
 
 XLA on a CPU has fast kernels for stride-1 convolutions with many channels and for
 matrix products, and slow ones for dilated convolutions, for few channels and for
 scatters. The forms below say the same sums in terms of the fast ones. Their gradients
 are written out, since the transpose of a fast form is often a slow one.
 
-Shapes are NHWC and HWIO throughout; `p` is symmetric zero padding.
+Shapes are NHWC and HWIO throughout; `p` is symmetric zero padding, `pads` is
+`((top, bottom), (left, right))`.
 """
 
 import functools
 import importlib.util
 import os
+from collections.abc import Callable
 from importlib import metadata
 
 import jax
@@ -22,8 +25,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-# jaxlib versions whose CPU compiler knows the flags below: XLA aborts the process on a
-# flag it does not know, so an untried version goes without.
+# jaxlib versions whose CPU compiler knows the flags below and the call of `onednn`. XLA
+# aborts the process on a flag it does not know, so an untried version goes without.
 _JAXLIB = ((0, 10), (0, 11))
 _FLAGS = {
     "xla_cpu_experimental_ynn_fusion_type": "-individual_convolution",
@@ -43,11 +46,16 @@ def configure_xla() -> None:
     platforms = os.environ.get("JAX_PLATFORMS", "")
     if platforms.split(",")[0] != "cpu" and (platforms or _has_accelerator_plugin()):
         return
-    version = tuple(int(part) for part in metadata.version("jaxlib").split(".")[:2])
     flags = os.environ.get("XLA_FLAGS", "")
-    if version in _JAXLIB:
+    if known_jaxlib():
         added = [f"--{k}={v}" for k, v in _FLAGS.items() if k not in flags]
         os.environ["XLA_FLAGS"] = " ".join([*flags.split(), *added])
+
+
+def known_jaxlib() -> bool:
+    """Whether what XLA does not promise was tried with the jaxlib installed."""
+    version = metadata.version("jaxlib").split(".")
+    return tuple(int(part) for part in version[:2]) in _JAXLIB
 
 
 def _has_accelerator_plugin() -> bool:
@@ -76,7 +84,7 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int, p: int) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _conv3(x, kernel, p):
-    return _winograd_conv(x, winograd_kernel(kernel), p)
+    return winograd_conv(x, winograd_kernel(kernel), p)
 
 
 def _conv3_fwd(x, kernel, p):
@@ -85,7 +93,7 @@ def _conv3_fwd(x, kernel, p):
 
 def _conv3_bwd(p, saved, g):
     x, kernel = saved
-    dx = _winograd_conv(g, winograd_kernel(_turned(kernel)), 2 - p)
+    dx = winograd_conv(g, winograd_kernel(_turned(kernel)), 2 - p)
     return dx, _kernel_gradient(lambda w: _conv(x, w, 1, p), kernel, g)
 
 
@@ -106,7 +114,9 @@ def _conv3_stride2_bwd(saved, g):
     # Along a row the input gradient at 2a is g[a] w[0] + g[a-1] w[2], at 2a+1 it is
     # g[a] w[1]: two convolutions, one per row parity, never a dilated one.
     even, odd = ((2, 0), (None, 1))
-    dx = _two_parities(g, kernel.transpose(0, 1, 3, 2), (even, odd), ((1, 1), (0, 1)))
+    dx = _two_parities(
+        g, kernel.transpose(0, 1, 3, 2), (even, odd), ((1, 1), (0, 1)), _padded
+    )
     dx = dx[:, : x.shape[1], : x.shape[2]]
     return dx, _kernel_gradient(lambda w: _conv(x, w, 2, 0), kernel, g)
 
@@ -117,9 +127,7 @@ _conv3_stride2.defvjp(_conv3_stride2_fwd, _conv3_stride2_bwd)
 @jax.custom_vjp
 def conv_transpose(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """3 x 3 convolution of stride 1/2: `y[2a + d - 1] += x[a] kernel[d]`."""
-    # Along a row: y[2a] = x[a] w[1], y[2a+1] = x[a] w[2] + x[a+1] w[0].
-    even, odd = ((1, None), (2, 0))
-    return _two_parities(x, kernel, (even, odd), ((0, 0), (0, 1)))
+    return transposed(x, kernel, _padded)
 
 
 def _conv_transpose_fwd(x, kernel):
@@ -131,54 +139,20 @@ def _conv_transpose_bwd(saved, g):
     # Its transpose is the ordinary convolution of stride 2, which is fast.
     g_padded = jnp.pad(g, ((0, 0), (1, 0), (1, 0), (0, 0)))
     dx = _conv(g_padded, kernel.transpose(0, 1, 3, 2), 2, 0)
-    return dx, _kernel_gradient(
-        lambda w: _two_parities(x, w, ((1, None), (2, 0)), ((0, 0), (0, 1))), kernel, g
-    )
+    return dx, _kernel_gradient(lambda w: transposed(x, w, _padded), kernel, g)
 
 
 conv_transpose.defvjp(_conv_transpose_fwd, _conv_transpose_bwd)
 
 
 def upsample_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Nearest-neighbour x2, reflection padding, 3 x 3 convolution; at low resolution.
-
-    Reflecting the enlarged image repeats its edge, since its first two rows are equal;
-    hence the edge padding. Along a row, with w the kernel:
-    y[2a] = x[a-1] w[0] + x[a] (w[1] + w[2]),
-    y[2a+1] = x[a] (w[0] + w[1]) + x[a+1] w[2].
-    """
-    n, h, w, _ = x.shape
-    outputs = kernel.shape[-1]
-    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
-    zero = jnp.zeros_like(kernel[0, 0])
-
-    def columns(row):  # (3 taps, inputs, 2 column parities x outputs)
-        left, middle, right = row
-        return jnp.stack(
-            [
-                jnp.concatenate([left, zero], -1),
-                jnp.concatenate([middle + right, left + middle], -1),
-                jnp.concatenate([zero, right], -1),
-            ]
-        )
-
-    top, middle, bottom = kernel
-    even = _conv(x[:, : h + 1], jnp.stack([columns(top), columns(middle + bottom)]))
-    odd = _conv(x[:, 1:], jnp.stack([columns(top + middle), columns(bottom)]))
-    rows = [y.reshape(n, h, 2 * w, outputs) for y in (even, odd)]
-    return jnp.stack(rows, 2).reshape(n, 2 * h, 2 * w, outputs)
+    """Nearest-neighbour x2, reflection padding, 3 x 3; computed at low resolution."""
+    return upsampled(x, kernel, _padded)
 
 
 @jax.custom_vjp
 def _conv_to_few(x, kernel):
-    """k x k to few channels: a k x 1 convolution to k x outputs, then shift and add."""
-    k, _, inputs, outputs = kernel.shape
-    width = x.shape[2] - k + 1
-    columns = kernel.transpose(0, 2, 1, 3).reshape(k, 1, inputs, k * outputs)
-    z = _conv(x, columns)
-    return sum(
-        z[:, :, j : j + width, j * outputs : (j + 1) * outputs] for j in range(k)
-    )
+    return to_few(x, kernel, _padded)
 
 
 def _conv_to_few_fwd(x, kernel):
@@ -212,6 +186,62 @@ def _conv_from_few_bwd(saved, g):
 _conv_from_few.defvjp(_conv_from_few_fwd, _conv_from_few_bwd)
 
 
+# --- convolutions by means of another ----------------------------------------------
+
+# Of stride 1: (x, kernel, pads) -> y.
+Convolve = Callable[[jax.Array, jax.Array, tuple], jax.Array]
+
+
+def transposed(x: jax.Array, kernel: jax.Array, convolve: Convolve) -> jax.Array:
+    """`conv_transpose` as two convolutions to twice the channels."""
+    # Along a row: y[2a] = x[a] w[1], y[2a+1] = x[a] w[2] + x[a+1] w[0].
+    even, odd = ((1, None), (2, 0))
+    return _two_parities(x, kernel, (even, odd), ((0, 0), (0, 1)), convolve)
+
+
+def upsampled(x: jax.Array, kernel: jax.Array, convolve: Convolve) -> jax.Array:
+    """`upsample_conv` as two convolutions to twice the channels.
+
+    Reflecting the enlarged image repeats its edge, since its first two rows are equal;
+    hence the edge padding. Along a row, with w the kernel:
+    y[2a] = x[a-1] w[0] + x[a] (w[1] + w[2]),
+    y[2a+1] = x[a] (w[0] + w[1]) + x[a+1] w[2].
+    """
+    n, h, w, _ = x.shape
+    outputs = kernel.shape[-1]
+    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    zero = jnp.zeros_like(kernel[0, 0])
+
+    def columns(row):  # (3 taps, inputs, 2 column parities x outputs)
+        left, middle, right = row
+        return jnp.stack(
+            [
+                jnp.concatenate([left, zero], -1),
+                jnp.concatenate([middle + right, left + middle], -1),
+                jnp.concatenate([zero, right], -1),
+            ]
+        )
+
+    top, middle, bottom = kernel
+    no_pads = ((0, 0), (0, 0))
+    even = jnp.stack([columns(top), columns(middle + bottom)])
+    odd = jnp.stack([columns(top + middle), columns(bottom)])
+    rows = [convolve(x[:, : h + 1], even, no_pads), convolve(x[:, 1:], odd, no_pads)]
+    rows = [y.reshape(n, h, 2 * w, outputs) for y in rows]
+    return jnp.stack(rows, 2).reshape(n, 2 * h, 2 * w, outputs)
+
+
+def to_few(x: jax.Array, kernel: jax.Array, convolve: Convolve) -> jax.Array:
+    """k x k to few channels: a 1 x k convolution to k x outputs, then shift and add."""
+    k, _, inputs, outputs = kernel.shape
+    height = x.shape[1] - k + 1
+    rows = kernel.transpose(1, 2, 0, 3).reshape(1, k, inputs, k * outputs)
+    z = convolve(x, rows, ((0, 0), (0, 0)))
+    return sum(
+        z[:, j : j + height, :, j * outputs : (j + 1) * outputs] for j in range(k)
+    )
+
+
 # --- the frozen loss network -------------------------------------------------------
 
 
@@ -227,13 +257,13 @@ def frozen_conv(x: jax.Array, kernel: jax.Array, winograd) -> jax.Array:
 def _frozen_forward(x, kernel, winograd):
     if winograd is None:
         return _conv(x, kernel, 1, 1)
-    return _winograd_conv(x, winograd["forward"], 1)
+    return winograd_conv(x, winograd["forward"], 1)
 
 
 def _frozen_bwd(saved, g):
     kernel, winograd = saved
     if winograd is not None:
-        dx = _winograd_conv(g, winograd["backward"], 1)
+        dx = winograd_conv(g, winograd["backward"], 1)
     elif kernel.shape[2] <= 4:
         dx = _conv_to_few(_zero_pad(g, 1), _turned(kernel))
     else:
@@ -340,12 +370,12 @@ def _across(values, axis_name):
 
 
 def _conv(x, kernel, stride=1, p=0):
+    return _padded(x, kernel, ((p, p), (p, p)), stride)
+
+
+def _padded(x, kernel, pads, stride=1):
     return lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        ((p, p), (p, p)),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        x, kernel, (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
 
@@ -363,7 +393,7 @@ def _zero_pad(x, p):
     return jnp.pad(x, ((0, 0), (p, p), (p, p), (0, 0))) if p else x
 
 
-def _two_parities(x, kernel, taps, pads):
+def _two_parities(x, kernel, taps, pads, convolve):
     """A stride-1/2 convolution as two ordinary ones, one per parity of the output row.
 
     `taps[parity]` names, for the two neighbouring inputs of an output, the kernel index
@@ -388,13 +418,7 @@ def _two_parities(x, kernel, taps, pads):
     ys = []
     for (first, second), (top, bottom) in zip(taps, pads, strict=True):
         rows = [columns(kernel[i]) for i in (first, second) if i is not None]
-        y = lax.conv_general_dilated(
-            x,
-            jnp.stack(rows),
-            (1, 1),
-            ((top, bottom), (before, after)),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+        y = convolve(x, jnp.stack(rows), ((top, bottom), (before, after)))
         ys.append(y.reshape(*y.shape[:2], 2 * y.shape[2], outputs))
     y = jnp.stack(ys, 2)
     return y.reshape(y.shape[0], 2 * y.shape[1], *y.shape[3:])
@@ -477,7 +501,9 @@ def winograd_kernel(kernel: jax.Array) -> jax.Array:
     return jnp.stack(_combine(_KERNEL_ROWS, list(kernel)))[:, None]
 
 
-def _winograd_conv(x, kernels, p):
+def winograd_conv(
+    x: jax.Array, kernels: jax.Array, p: int, convolve: Convolve = _padded
+) -> jax.Array:
     """3 x 3 convolution as six 1 x 3 convolutions on combined rows."""
     n, h, w, c = x.shape
     ho, wo = h - 2 + 2 * p, w - 2 + 2 * p
@@ -490,13 +516,7 @@ def _winograd_conv(x, kernels, p):
     # The barriers keep XLA from redoing the cheap sums inside each convolution.
     rows = lax.optimization_barrier(_combine(_INPUT_ROWS, rows))
     products = [
-        lax.conv_general_dilated(
-            row,
-            kernel,
-            (1, 1),
-            ((0, 0), (p, p)),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+        convolve(row, kernel, ((0, 0), (p, p)))
         for row, kernel in zip(rows, kernels, strict=True)
     ]
     products = lax.optimization_barrier(products)

@@ -1,11 +1,13 @@
 """A trained style model and a photo of any size to a stylised photo."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxperceptual import color, models, nets
+from jaxperceptual import color, models, nets, onednn
 from jaxperceptual import precision as precisions
 from jaxperceptual.types import Image, Margin
 
@@ -19,7 +21,8 @@ class Stylizer:
     a canvas, whose sides are `canvas_side(h)` and `canvas_side(w)`, and comes out as if
     it were alone, to rounding. That is up to an eighth of work for nothing on each
     side; `warm_up` makes a program for one size exactly. A batch norm is part of the
-    convolutions (`nets.fold`).
+    convolutions (`nets.fold`). Programs for canvases come from JAX's persistent cache
+    where there is one.
 
     An image is never cut into tiles: instance norm looks at the whole of it, so tiles
     would differ in brightness. 4096 x 4096 therefore takes several GB of memory.
@@ -36,21 +39,33 @@ class Stylizer:
         net = models.build_net(model, precisions.dtype(precision))
         net, variables = nets.fold(net, model.variables)
         self._variables = jax.device_put(variables)
-        self._exact: set[tuple[int, ...]] = set()
+        self._exact: dict[tuple[int, ...], Callable[..., jax.Array]] = {}
         self.num_programs = 0
 
-        def apply(variables, images, margin):
+        def apply(variables, images, margin=None):
             self.num_programs += 1  # while it is traced
             with precisions.products(precision):
                 return net.apply(variables, images, train=False, margin=margin)
 
+        # Of its own, so that nothing else compiles what is traced for `_exact`.
+        def apply_exactly(variables, images):
+            return apply(variables, images)
+
         self._apply = jax.jit(apply)
+        self._apply_exactly = jax.jit(apply_exactly)
 
     def warm_up(self, h: int, w: int, num_images: int = 1) -> "Stylizer":
-        """Compiles, and runs once, what images of just this size will be given to."""
+        """Compiles, and runs once, what images of just this size will be given to.
+
+        On an x86 CPU its convolutions are oneDNN's where they can be (`onednn`), the
+        fastest there are, and every process compiles it anew, in seconds.
+        """
         shape = num_images, h, w, 3
-        self._exact.add(shape)
-        jax.block_until_ready(self(jnp.zeros(shape)))
+        images = jnp.zeros(shape)
+        with onednn.programs():
+            lowered = self._apply_exactly.lower(self._variables, images)
+            self._exact[shape] = lowered.compile()
+        jax.block_until_ready(self(images))
         return self
 
     def __call__(
@@ -62,16 +77,16 @@ class Stylizer:
         if 0 in images.shape:
             raise ValueError(f"images: shape {images.shape}; there is no pixel.")
         on_host = isinstance(images, np.ndarray)
-        batch = images if images.ndim == 4 else images[None]
+        batch = (images if images.ndim == 4 else images[None]).astype(np.float32)
         n, h, w, _ = batch.shape
-        margin = None
-        if batch.shape not in self._exact:
-            batch, margin = _on_canvas(batch)
-        outputs = self._apply(self._variables, batch, margin)
-        outputs = np.asarray(outputs) if on_host else outputs
-        if margin is not None:
+        traced = isinstance(batch, jax.core.Tracer)  # has no use for what is compiled
+        if batch.shape in self._exact and not traced:
+            outputs = self._exact[batch.shape](self._variables, batch)
+            outputs = np.asarray(outputs) if on_host else outputs
+        else:
+            outputs = self._apply(self._variables, *_on_canvas(batch))
             # Free on the host; on a device it compiles for each shape of images.
-            outputs = outputs[:n, :h, :w]
+            outputs = (np.asarray(outputs) if on_host else outputs)[:n, :h, :w]
         return outputs if images.ndim == 4 else outputs[0]
 
 

@@ -82,6 +82,7 @@ class Conv(nn.Module):
     stride: int = 1
     padding: int = 0
     upsample: str | None = None
+    relu: bool = False
     trained_bias: bool = True
     dtype: DTypeLike = jnp.float32
 
@@ -99,10 +100,12 @@ class Conv(nn.Module):
             bias = jax.lax.stop_gradient(bias)
         x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
         if self.upsample == "transposed":
-            return ops.conv_transpose(x, kernel) + bias
+            return ops.conv_transpose(x, kernel, bias, relu=self.relu)
         if self.upsample == "resize":
-            return ops.upsample_conv(x, kernel, margin) + bias
-        return ops.conv(x, kernel, stride=self.stride, p=self.padding) + bias
+            return ops.upsample_conv(x, kernel, bias, margin, relu=self.relu)
+        return ops.conv(
+            x, kernel, bias, stride=self.stride, p=self.padding, relu=self.relu
+        )
 
 
 class ConvBlock(nn.Module):
@@ -131,15 +134,14 @@ class ConvBlock(nn.Module):
             self.stride,
             self.padding,
             self.upsample,
+            relu=self.relu and self.norm is None,
             trained_bias=self.norm is None,
             dtype=self.dtype,
             name="conv",
         )(x, margin)
         if margin is not None:
             margin = margin.scaled(2 if self.upsample else 1, self.stride)
-        if self.norm is None:
-            x = nn.relu(x) if self.relu else x
-        else:
+        if self.norm is not None:
             norm = Norm(self.norm, self.relu, self.axis_name, name="norm")
             x = norm(x, train=train, margin=margin)
         return x if margin is None else margin.clear(x)

@@ -193,8 +193,8 @@ class SRCNN(nn.Module):
         luma = color.luma(bicubic)[..., None]
         x = luma / 127.5 - 1.0
         x = jnp.pad(x, ((0, 0), (6, 6), (6, 6), (0, 0)), mode="edge")
-        x = nn.relu(Conv(64, 9, dtype=self.dtype, name="conv1")(x))
-        x = nn.relu(Conv(32, 1, dtype=self.dtype, name="conv2")(x))
+        x = Conv(64, 9, relu=True, dtype=self.dtype, name="conv1")(x)
+        x = Conv(32, 1, relu=True, dtype=self.dtype, name="conv2")(x)
         x = Conv(1, 5, dtype=self.dtype, name="conv3")(x).astype(jnp.float32)
         return bicubic + (127.5 * (x + 1.0) - luma)
 

@@ -1,7 +1,8 @@
 """The tensor operations that the networks and losses are made of, in their plain form.
 
-On a CPU each has a faster equal in `cpu`; this module is the one place that chooses.
-Everything is NHWC, kernels are HWIO, and `p` is symmetric zero padding in pixels.
+On a CPU each has a faster equal in `cpu`, and convolutions one in `onednn`; this module
+is the one place that chooses. Everything is NHWC, kernels are HWIO, and `p` is
+symmetric zero padding in pixels.
 
 `JAXPERCEPTUAL_FORMS=plain` (or `cpu`) in the environment overrides the choice by
 platform, for comparison and for debugging.
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxperceptual import cpu
+from jaxperceptual import cpu, onednn
 from jaxperceptual.types import Margin
 
 _FORMS = ("auto", "plain", "cpu")
@@ -38,38 +39,66 @@ def forms(name: str) -> Iterator[None]:
         _forms = previous
 
 
-def conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, p: int = 0) -> jax.Array:
-    """[n h w i] * [k k i o] -> [n h' w' o], where h' = (h + 2p - k) // stride + 1."""
+def conv(
+    x: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array,
+    *,
+    stride: int = 1,
+    p: int = 0,
+    relu: bool = False,
+) -> jax.Array:
+    """[n h w i] * [k k i o] + [o] -> [n h' w' o], h' = (h + 2p - k) // stride + 1.
+
+    `relu`, here and below: what is negative becomes 0.
+    """
+    if onednn.in_use() and cpu_forms(x):
+        return onednn.conv(x, kernel, bias, stride, p, relu)
     if cpu_forms(x):
-        return cpu.conv(x, kernel, stride, p)
-    return _conv(x, kernel, stride=stride, pads=((p, p), (p, p)))
+        y = cpu.conv(x, kernel, stride, p)
+    else:
+        y = _conv(x, kernel, stride=stride, pads=((p, p), (p, p)))
+    return _finished(y, bias, relu)
 
 
-def conv_transpose(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def conv_transpose(
+    x: jax.Array, kernel: jax.Array, bias: jax.Array, *, relu: bool = False
+) -> jax.Array:
     """Fractionally strided 3 x 3 convolution, stride 1/2: [n h w i] -> [n 2h 2w o].
 
     `y[2a + d - 1] += x[a] kernel[d]` along each axis: Torch's SpatialFullConvolution
     of stride 2, padding 1, output padding 1, with its kernel in HWIO.
     """
+    if onednn.in_use() and cpu_forms(x):
+        return onednn.conv_transpose(x, kernel, bias, relu)
     if cpu_forms(x):
-        return cpu.conv_transpose(x, kernel)
-    return _conv(
-        x, kernel[::-1, ::-1], stride=1, pads=((1, 2), (1, 2)), lhs_dilation=(2, 2)
-    )
+        y = cpu.conv_transpose(x, kernel)
+    else:
+        pads = ((1, 2), (1, 2))
+        y = _conv(x, kernel[::-1, ::-1], pads=pads, lhs_dilation=(2, 2))
+    return _finished(y, bias, relu)
 
 
 def upsample_conv(
-    x: jax.Array, kernel: jax.Array, margin: Margin | None = None
+    x: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array,
+    margin: Margin | None = None,
+    *,
+    relu: bool = False,
 ) -> jax.Array:
     """Nearest-neighbour x2, reflection padding of 1, 3 x 3 convolution (Odena 2016)."""
     if margin is not None:
         x = _repeat_edge(x, margin)
+    if onednn.in_use() and cpu_forms(x):
+        return onednn.upsample_conv(x, kernel, bias, relu)
     if cpu_forms(x):
-        return cpu.upsample_conv(x, kernel)
+        return _finished(cpu.upsample_conv(x, kernel), bias, relu)
     x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
     # Reflecting by 1 repeats the edge, since the first two rows are now equal; unlike
     # `reflection_pad` its gradient is no scatter.
-    return _conv(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge"), kernel)
+    y = _conv(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge"), kernel)
+    return _finished(y, bias, relu)
 
 
 def frozen_conv(x: jax.Array, kernel: jax.Array, transforms=None) -> jax.Array:
@@ -211,6 +240,11 @@ def cpu_forms(x: jax.Array) -> bool:
     if jnp.finfo(x.dtype).bits < 32:  # Winograd's sums want the digits
         return False
     return _forms == "cpu" or (_forms == "auto" and jax.default_backend() == "cpu")
+
+
+def _finished(y, bias, relu):
+    y = y + bias
+    return jax.nn.relu(y) if relu else y
 
 
 def _conv(x, kernel, *, stride=1, pads=((0, 0), (0, 0)), lhs_dilation=None):

@@ -72,8 +72,7 @@ def apply(variants: Variants, task: str, net: dict[str, Any], size: int) -> Work
     def ours(name, forms):
         if task == "style":
             run = inference.Stylizer(model, precision=variants.precision)
-            with ops.forms(forms):
-                run.warm_up(size, size)
+            run = _warm_at_first(run, size)
             x = jax.device_put(images)
         else:
             run = restoring.Restorer(model, precision=variants.precision)
@@ -334,6 +333,12 @@ def _repeated(
         return result
 
     return call
+
+
+def _warm_at_first(stylizer: inference.Stylizer, size: int) -> Callable:
+    """`stylizer`, compiled for images of `size` px in the first call."""
+    warm = functools.cache(lambda: stylizer.warm_up(size, size))
+    return lambda images: warm()(images)
 
 
 def _pixels(rng: np.random.Generator, size: int) -> np.ndarray:

@@ -58,16 +58,17 @@ def normal(seed, *shape):
 def test_conv(name, n, h, w):
     k, stride, inputs, outputs, p = CONVS[name]
     check(
-        lambda x, kernel: ops.conv(x, kernel, stride=stride, p=p),
+        lambda *arguments: ops.conv(*arguments, stride=stride, p=p),
         normal(0, n, h, w, inputs),
         normal(1, k, k, inputs, outputs),
+        normal(2, outputs),
     )
 
 
 @pytest.mark.parametrize("n, h, w", [*SIZES, (1, 1, 1)])
 @pytest.mark.parametrize("op", [ops.conv_transpose, ops.upsample_conv])
 def test_upsampling(op, n, h, w):
-    check(op, normal(0, n, h, w, 16), normal(1, 3, 3, 16, 8))
+    check(op, normal(0, n, h, w, 16), normal(1, 3, 3, 16, 8), normal(2, 8))
 
 
 @pytest.mark.parametrize("n, h, w", SIZES)
