@@ -22,6 +22,7 @@ import jax
 from ml_collections import ConfigDict
 
 from jaxperceptual import (
+    compilation,
     configs,
     feeding,
     files,
@@ -112,9 +113,9 @@ def run(options: Options, output: str | os.PathLike | None, command: str) -> int
         works.torch_reference().torch.set_num_threads(machine.num_cores())
     config = _load_config(options)
     _check_config(options, config)
-    goal = None
+    goal = functools.cache(lambda: goals.load_goal(config))
     if options.table1 or options.gatys:
-        goal = goals.load_goal(config)  # says which style image it is
+        goal()  # says which style image it is
     report = {"header": timing.header(command)}
     if report["header"]["load"] > machine.num_cores() / 2:
         print(
@@ -170,9 +171,12 @@ def _check_config(options: Options, config: ConfigDict) -> None:
 
 
 def pieces(
-    options: Options, config: ConfigDict, goal: goals.Goal | None
+    options: Options, config: ConfigDict, goal: Callable[[], goals.Goal]
 ) -> Iterator[Callable[[works.Variants], Work]]:
-    """What makes each piece of work that the options ask for."""
+    """What makes each piece of work that the options ask for.
+
+    `goal` is called for the pieces that need it, when they are reached.
+    """
     for norm, upsample in itertools.product(options.norms, options.upsamplings):
         net = config.net.to_dict() | dict(norm=norm, upsample=upsample)
         if options.train:
@@ -186,7 +190,7 @@ def pieces(
         for size in options.sizes if options.inference else ():
             yield functools.partial(works.apply, task=config.task, net=net, size=size)
     for size in options.sizes if options.gatys else ():
-        yield functools.partial(works.baseline, goal=goal, config=config, size=size)
+        yield functools.partial(works.baseline, goal=goal(), config=config, size=size)
 
 
 def _rows(options, config, goal, report: dict[str, Any]) -> Iterator[str]:
@@ -264,12 +268,14 @@ def memory(options: Options, index: int, name: str) -> int:
 
 def _memory_here(options: Options, index: int, name: str) -> int:
     config = _load_config(options)
-    with contextlib.redirect_stdout(io.StringIO()):  # it has been said
-        goal = goals.load_goal(config) if options.gatys else None
     references = works.REFERENCES.get(options.reference, {})
     if name in references:
         works.torch_reference().torch.set_num_threads(machine.num_cores())
-    make = next(itertools.islice(pieces(options, config, goal), index, None))
+    else:
+        compilation.give_memory_back_after_compiling()  # as every command does
+    goal = functools.partial(goals.load_goal, config)
+    with contextlib.redirect_stdout(io.StringIO()):  # it has been said
+        make = next(itertools.islice(pieces(options, config, goal), index, None))
     device = jax.device_put(0.0).block_until_ready().device
 
     def peak() -> int:
@@ -302,7 +308,7 @@ def _table1(options, config, goal, report: dict[str, Any]) -> Iterator[str]:
             works.apply(_variants(options), config.task, net, size), options.repeats
         )
         baseline = table1.measure_iterations(
-            works.baseline(_variants(options), goal, config, size),
+            works.baseline(_variants(options), goal(), config, size),
             repeats=options.repeats,
             budget=options.budget,
             full=options.full,

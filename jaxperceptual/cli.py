@@ -42,6 +42,7 @@ def run(
     What is compiled is kept for the next start, if `cached`.
     """
     precision.use_float32()
+    compilation.give_memory_back_after_compiling()
     if cached:
         compilation.use_cache()
     try:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxperceptual import color, models, nets, onednn
+from jaxperceptual import color, compilation, models, nets, onednn
 from jaxperceptual import precision as precisions
 from jaxperceptual.types import Image, Margin
 
@@ -65,6 +65,7 @@ class Stylizer:
         with onednn.programs():
             lowered = self._apply_exactly.lower(self._variables, images)
             self._exact[shape] = lowered.compile()
+        compilation.give_memory_back()
         jax.block_until_ready(self(images))
         return self
 

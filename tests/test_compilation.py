@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
+
+from jaxperceptual import compilation
 
 STYLIZE = Path(__file__).parents[1] / "bin" / "stylize"
 
@@ -51,3 +54,26 @@ def test_users_settings_and_unwritable_folders_are_respected(stylize, tmp_path):
     assert list((tmp_path / "own").glob("*-cache")) and not stylize.cached()
     (tmp_path / "file").write_text("")
     stylize("b.png", XDG_CACHE_HOME=str(tmp_path / "file"))
+
+
+def test_memory_is_given_back_after_a_long_compilation_only(monkeypatch):
+    calls = []
+    monkeypatch.setattr(compilation, "give_memory_back", lambda: calls.append(1))
+    compilation.give_memory_back_after_compiling()
+    compilation.give_memory_back_after_compiling()  # counts once
+    for limit, expected in ((1000.0, 0), (0.0, 1)):
+        monkeypatch.setattr(compilation, "LONG", limit)
+        jax.jit(lambda x, limit=limit: x + limit)(np.float32(1))
+        assert len(calls) == expected
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_given_back_is_the_systems():
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1])  # pages
+
+    kept = [b"x" * (1000 + i % 9) for i in range(200_000)]
+    del kept[:-1]  # the last is in use, at the top of the heap
+    before = resident()
+    compilation.give_memory_back()
+    assert before - resident() > 100_000_000 // os.sysconf("SC_PAGE_SIZE")

@@ -7,6 +7,7 @@ PACKAGE = Path(__file__).parents[1] / "jaxperceptual"
 
 ROWS = [
     {"color", "cpu", "errors", "files", "machine", "types"},
+    {"onednn"},
     {"compilation", "configs", "degradations", "flops", "images", "inert_pickle"}
     | {"metrics", "ops", "parallel", "precision", "runs", "timing", "vgg_names"}
     | {"workers"},
