@@ -84,7 +84,8 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int, p: int) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _conv3(x, kernel, p):
-    return winograd_conv(x, winograd_kernel(kernel), p)
+    m = winograd_rows(x.shape[1] - 2 + 2 * p)
+    return winograd_conv(x, winograd_kernel(kernel, m), p)
 
 
 def _conv3_fwd(x, kernel, p):
@@ -93,7 +94,8 @@ def _conv3_fwd(x, kernel, p):
 
 def _conv3_bwd(p, saved, g):
     x, kernel = saved
-    dx = winograd_conv(g, winograd_kernel(_turned(kernel)), 2 - p)
+    turned = winograd_kernel(_turned(kernel), winograd_rows(x.shape[1]))
+    dx = winograd_conv(g, turned, 2 - p)
     return dx, _kernel_gradient(lambda w: _conv(x, w, 1, p), kernel, g)
 
 
@@ -284,9 +286,12 @@ def frozen_kernels(kernel: jax.Array) -> dict[str, jax.Array] | None:
     """Winograd transforms of a frozen kernel and its transpose; None if too small."""
     if min(kernel.shape[2:]) < 64:
         return None
+    # For images of any height, so by width alone: VGG's 512 channels see few rows, of
+    # which 6 at a time waste some, and their larger transforms would be read for them.
+    m = 4 if max(kernel.shape[2:]) >= 512 else 6
     return {
-        "forward": winograd_kernel(kernel),
-        "backward": winograd_kernel(_turned(kernel)),
+        "forward": winograd_kernel(kernel, m),
+        "backward": winograd_kernel(_turned(kernel), m),
     }
 
 
@@ -470,58 +475,102 @@ def _depth_to_space(y, a, b):
     return y.reshape(n, h * a, w * b, c // (a * b))
 
 
-# Winograd's F(4, 3) along the height (Lavin and Gray 2016, section 4.1): 4 output rows
-# from 6 input rows with 6 products where the plain sum takes 12.
-_INPUT_ROWS = (
-    (4, 0, -5, 0, 1, 0),
-    (0, -4, -4, 1, 1, 0),
-    (0, 4, -4, -1, 1, 0),
-    (0, -2, -1, 2, 1, 0),
-    (0, 2, -1, -2, 1, 0),
-    (0, 4, 0, -5, 0, 1),
-)
-_KERNEL_ROWS = (
-    (1 / 4, 0, 0),
-    (-1 / 6, -1 / 6, -1 / 6),
-    (-1 / 6, 1 / 6, -1 / 6),
-    (1 / 24, 1 / 12, 1 / 6),
-    (1 / 24, -1 / 12, 1 / 6),
-    (0, 0, 1),
-)
-_OUTPUT_ROWS = (
-    (1, 1, 1, 1, 1, 0),
-    (0, 1, -1, 2, -2, 0),
-    (0, 1, 1, 4, 4, 0),
-    (0, 1, -1, 8, -8, 1),
-)
+# Winograd's F(m, 3) along the height (Lavin and Gray 2016, section 4.1): m output rows
+# from m + 2 input rows with m + 2 products where the plain sum takes 3 m. By m: the
+# combinations of input rows, of kernel rows, and of products.
+_WINOGRAD = {
+    4: (
+        (
+            (4, 0, -5, 0, 1, 0),
+            (0, -4, -4, 1, 1, 0),
+            (0, 4, -4, -1, 1, 0),
+            (0, -2, -1, 2, 1, 0),
+            (0, 2, -1, -2, 1, 0),
+            (0, 4, 0, -5, 0, 1),
+        ),
+        (
+            (1 / 4, 0, 0),
+            (-1 / 6, -1 / 6, -1 / 6),
+            (-1 / 6, 1 / 6, -1 / 6),
+            (1 / 24, 1 / 12, 1 / 6),
+            (1 / 24, -1 / 12, 1 / 6),
+            (0, 0, 1),
+        ),
+        (
+            (1, 1, 1, 1, 1, 0),
+            (0, 1, -1, 2, -2, 0),
+            (0, 1, 1, 4, 4, 0),
+            (0, 1, -1, 8, -8, 1),
+        ),
+    ),
+    6: (
+        (
+            (1, 0, -21 / 4, 0, 21 / 4, 0, -1, 0),
+            (0, 1, 1, -17 / 4, -17 / 4, 1, 1, 0),
+            (0, -1, 1, 17 / 4, -17 / 4, -1, 1, 0),
+            (0, 1 / 2, 1 / 4, -5 / 2, -5 / 4, 2, 1, 0),
+            (0, -1 / 2, 1 / 4, 5 / 2, -5 / 4, -2, 1, 0),
+            (0, 2, 4, -5 / 2, -5, 1 / 2, 1, 0),
+            (0, -2, 4, 5 / 2, -5, -1 / 2, 1, 0),
+            (0, -1, 0, 21 / 4, 0, -21 / 4, 0, 1),
+        ),
+        (
+            (1, 0, 0),
+            (-2 / 9, -2 / 9, -2 / 9),
+            (-2 / 9, 2 / 9, -2 / 9),
+            (1 / 90, 1 / 45, 2 / 45),
+            (1 / 90, -1 / 45, 2 / 45),
+            (32 / 45, 16 / 45, 8 / 45),
+            (32 / 45, -16 / 45, 8 / 45),
+            (0, 0, 1),
+        ),
+        (
+            (1, 1, 1, 1, 1, 1, 1, 0),
+            (0, 1, -1, 2, -2, 1 / 2, -1 / 2, 0),
+            (0, 1, 1, 4, 4, 1 / 4, 1 / 4, 0),
+            (0, 1, -1, 8, -8, 1 / 8, -1 / 8, 0),
+            (0, 1, 1, 16, 16, 1 / 16, 1 / 16, 0),
+            (0, 1, -1, 32, -32, 1 / 32, -1 / 32, 1),
+        ),
+    ),
+}
 
 
-def winograd_kernel(kernel: jax.Array) -> jax.Array:
-    """3 x 3 kernel [3 3 i o] -> the six 1 x 3 kernels [6 1 3 i o] of F(4, 3)."""
-    return jnp.stack(_combine(_KERNEL_ROWS, list(kernel)))[:, None]
+def winograd_kernel(kernel: jax.Array, m: int) -> jax.Array:
+    """3 x 3 kernel [3 3 i o] -> the 1 x 3 kernels [m+2 1 3 i o] of F(m, 3)."""
+    _, kernel_rows, _ = _WINOGRAD[m]
+    return jnp.stack(_combine(kernel_rows, list(kernel)))[:, None]
+
+
+def winograd_rows(height: int) -> int:
+    """The m of F(m, 3) that takes the fewest products for so many rows of output."""
+    return min(_WINOGRAD, key=lambda m: -(-height // m) * (m + 2))
 
 
 def winograd_conv(
     x: jax.Array, kernels: jax.Array, p: int, convolve: Convolve = _padded
 ) -> jax.Array:
-    """3 x 3 convolution as six 1 x 3 convolutions on combined rows."""
+    """3 x 3 convolution as 1 x 3 convolutions, `winograd_kernel`s, on combined rows."""
     n, h, w, c = x.shape
-    ho, wo = h - 2 + 2 * p, w - 2 + 2 * p
-    tiles = -(-ho // 4)
-    x = jnp.pad(x, ((0, 0), (p, p + 4 * tiles - ho), (0, 0), (0, 0)))
-    last = 4 * (tiles - 1) + 1
+    m = len(kernels) - 2
+    input_rows, _, output_rows = _WINOGRAD[m]
+    ho = h - 2 + 2 * p
+    tiles = -(-ho // m)
+    x = jnp.pad(x, ((0, 0), (p, p + m * tiles - ho), (0, 0), (0, 0)))
+    last = m * (tiles - 1) + 1
     rows = [
-        lax.slice(x, (0, i, 0, 0), (n, i + last, w, c), (1, 4, 1, 1)) for i in range(6)
+        lax.slice(x, (0, i, 0, 0), (n, i + last, w, c), (1, m, 1, 1))
+        for i in range(m + 2)
     ]
     # The barriers keep XLA from redoing the cheap sums inside each convolution.
-    rows = lax.optimization_barrier(_combine(_INPUT_ROWS, rows))
+    rows = lax.optimization_barrier(_combine(input_rows, rows))
     products = [
         convolve(row, kernel, ((0, 0), (p, p)))
         for row, kernel in zip(rows, kernels, strict=True)
     ]
     products = lax.optimization_barrier(products)
-    y = jnp.stack(_combine(_OUTPUT_ROWS, products), 2)
-    return y.reshape(n, 4 * tiles, wo, y.shape[-1])[:, :ho]
+    y = jnp.stack(_combine(output_rows, products), 2)
+    return y.reshape(n, m * tiles, *y.shape[3:])[:, :ho]
 
 
 def _combine(matrix, terms):

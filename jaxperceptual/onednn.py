@@ -86,7 +86,8 @@ def conv(
         padded = jnp.pad(x, ((0, 0), (p, p), (p, p), (0, 0)))
         return _finished(cpu.to_few(padded, kernel, _linear), bias, relu)
     if k == 3 and stride == 1 and min(inputs, outputs) >= 128:
-        kernels = cpu.winograd_kernel(kernel)
+        m = cpu.winograd_rows(x.shape[1] - 2 + 2 * p)
+        kernels = cpu.winograd_kernel(kernel, m)
         return _finished(cpu.winograd_conv(x, kernels, p, _linear), bias, relu)
     return _convolve(x, kernel, bias, stride, ((p, p), (p, p)), relu)
 
