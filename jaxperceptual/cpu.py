@@ -537,9 +537,9 @@ _WINOGRAD = {
 
 
 def winograd_kernel(kernel: jax.Array, m: int) -> jax.Array:
-    """3 x 3 kernel [3 3 i o] -> the 1 x 3 kernels [m+2 1 3 i o] of F(m, 3)."""
+    """3 x 3 kernel [3 3 i o] -> the kernels of 3 in a row [m+2 3 i o] of F(m, 3)."""
     _, kernel_rows, _ = _WINOGRAD[m]
-    return jnp.stack(_combine(kernel_rows, list(kernel)))[:, None]
+    return jnp.stack(_combine(kernel_rows, list(kernel)))
 
 
 def winograd_rows(height: int) -> int:
@@ -565,7 +565,7 @@ def winograd_conv(
     # The barriers keep XLA from redoing the cheap sums inside each convolution.
     rows = lax.optimization_barrier(_combine(input_rows, rows))
     products = [
-        convolve(row, kernel, ((0, 0), (p, p)))
+        convolve(row, kernel[None], ((0, 0), (p, p)))
         for row, kernel in zip(rows, kernels, strict=True)
     ]
     products = lax.optimization_barrier(products)
