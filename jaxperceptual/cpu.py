@@ -282,7 +282,7 @@ frozen_conv.defvjp(
 )
 
 
-def frozen_kernels(kernel: jax.Array) -> dict[str, jax.Array] | None:
+def frozen_kernels(kernel: jax.Array) -> dict[str, tuple[jax.Array, ...]] | None:
     """Winograd transforms of a frozen kernel and its transpose; None if too small."""
     if min(kernel.shape[2:]) < 64:
         return None
@@ -536,10 +536,14 @@ _WINOGRAD = {
 }
 
 
-def winograd_kernel(kernel: jax.Array, m: int) -> jax.Array:
-    """3 x 3 kernel [3 3 i o] -> the kernels of 3 in a row [m+2 3 i o] of F(m, 3)."""
+def winograd_kernel(kernel: jax.Array, m: int) -> tuple[jax.Array, ...]:
+    """3 x 3 kernel [3 3 i o] -> the m + 2 kernels in a row [3 i o] of F(m, 3).
+
+    Not one array: XLA would copy its slices. Nor with the row's axis of length 1, whose
+    layout it takes for another and copies what enters a loop.
+    """
     _, kernel_rows, _ = _WINOGRAD[m]
-    return jnp.stack(_combine(kernel_rows, list(kernel)))
+    return tuple(_combine(kernel_rows, list(kernel)))
 
 
 def winograd_rows(height: int) -> int:
@@ -548,7 +552,10 @@ def winograd_rows(height: int) -> int:
 
 
 def winograd_conv(
-    x: jax.Array, kernels: jax.Array, p: int, convolve: Convolve = _padded
+    x: jax.Array,
+    kernels: tuple[jax.Array, ...],
+    p: int,
+    convolve: Convolve = _padded,
 ) -> jax.Array:
     """3 x 3 convolution as 1 x 3 convolutions, `winograd_kernel`s, on combined rows."""
     n, h, w, c = x.shape

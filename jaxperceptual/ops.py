@@ -111,7 +111,9 @@ def frozen_conv(x: jax.Array, kernel: jax.Array, transforms=None) -> jax.Array:
     return _conv(x, lax.stop_gradient(kernel), pads=((1, 1), (1, 1)))
 
 
-def frozen_transforms(kernel: jax.Array) -> dict[str, jax.Array] | None:
+def frozen_transforms(
+    kernel: jax.Array,
+) -> dict[str, tuple[jax.Array, ...]] | None:
     """What `frozen_conv` wants precomputed of a kernel on this platform, if any."""
     return cpu.frozen_kernels(kernel) if cpu_forms(kernel) else None
 
