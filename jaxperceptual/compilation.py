@@ -47,8 +47,8 @@ def give_memory_back_after_compiling() -> None:
 def give_memory_back() -> None:
     """Returns what was freed to the system, which glibc would keep for this process.
 
-    Compiling a training step leaves half a gigabyte. Takes some 0.1 s; does nothing
-    with another C library.
+    Compiling a training step leaves some 600 MB. Takes some 0.1 s; does nothing with
+    another C library.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

@@ -5,9 +5,9 @@ bias and rectifies. XLA as released never makes that call by itself, but a progr
 
 Nobody promises it, so: only with the jaxlib versions it was tried with, and after a
 small convolution came out right (`works`); never for gradients, which it lacks; never
-in a program that JAX might write to its persistent cache, since XLA takes the call for
-another kind when writing it down and reads memory that is not its own (`programs`).
-Everywhere else `cpu` computes the same sums with XLA's own convolutions.
+in a program that JAX might write to its persistent cache, since XLA fails in writing it
+down, and not in a clean way (`programs`). Everywhere else `cpu` computes the same sums
+with XLA's own convolutions.
 """
 
 import contextlib
