@@ -267,15 +267,11 @@ def memory(options: Options, index: int, name: str) -> int:
 
 
 def _memory_here(options: Options, index: int, name: str) -> int:
+    compilation.give_memory_back_after_compiling()  # as every command does
     config = _load_config(options)
     references = works.REFERENCES.get(options.reference, {})
     if name in references:
         works.torch_reference().torch.set_num_threads(machine.num_cores())
-    else:
-        compilation.give_memory_back_after_compiling()  # as every command does
-    goal = functools.partial(goals.load_goal, config)
-    with contextlib.redirect_stdout(io.StringIO()):  # it has been said
-        make = next(itertools.islice(pieces(options, config, goal), index, None))
     device = jax.device_put(0.0).block_until_ready().device
 
     def peak() -> int:
@@ -287,6 +283,12 @@ def _memory_here(options: Options, index: int, name: str) -> int:
         return device.memory_stats()["peak_bytes_in_use"]
 
     before = peak()
+    goal = functools.partial(goals.load_goal, config)
+    with contextlib.redirect_stdout(io.StringIO()):  # it has been said
+        make = next(itertools.islice(pieces(options, config, goal), index, None))
+    if name in references:  # which hold weights of their own, besides what was loaded
+        machine.forget_peak_memory()
+        before = peak()
     work = make(_variants(options)._replace(only=name))
     for _ in range(2):
         work.variants[0].call(work.count)

@@ -41,7 +41,8 @@ ROWS_HEAD = (
 # OpenMP's threads keep spinning for some 10 ms after their work is done, on cores that
 # the next variant wants.
 _PAUSE = 0.05  # s
-_VARIABLES = ("XLA_FLAGS", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")  # that change times
+# That change times.
+_VARIABLES = ("XLA_FLAGS", "GLIBC_TUNABLES", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
 
 
 class Unavailable(Exception):

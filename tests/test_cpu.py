@@ -120,6 +120,7 @@ def test_flags_are_set_only_where_known_and_never_override(monkeypatch):
         "--xla_foo=1",
         "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution",
         "--xla_cpu_scheduler_type=CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
+        "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters",
     ]
     cpu.configure_xla()
     assert cpu.os.environ["XLA_FLAGS"].count("ynn") == 1
