@@ -286,7 +286,8 @@ def _memory_here(options: Options, index: int, name: str) -> int:
     goal = functools.partial(goals.load_goal, config)
     with contextlib.redirect_stdout(io.StringIO()):  # it has been said
         make = next(itertools.islice(pieces(options, config, goal), index, None))
-    if name in references:  # which hold weights of their own, besides what was loaded
+    if name in references:  # without what JAX takes to draw weights and load the goal
+        make(_variants(options)._replace(only=""))
         machine.forget_peak_memory()
         before = peak()
     work = make(_variants(options)._replace(only=name))

@@ -16,6 +16,7 @@ Shapes are NHWC and HWIO throughout; `p` is symmetric zero padding, `pads` is
 
 import functools
 import importlib.util
+import operator
 import os
 from collections.abc import Callable
 from importlib import metadata
@@ -24,6 +25,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+
+from jaxperceptual.types import AnyArray
 
 # jaxlib versions whose CPU compiler knows the flags below and the call of `onednn`. XLA
 # aborts the process on a flag it does not know, so an untried version goes without.
@@ -157,7 +160,7 @@ def upsample_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def _conv_to_few(x, kernel):
-    return to_few(x, kernel, _padded)
+    return to_few(x, kernel, _padded, 0)
 
 
 def _conv_to_few_fwd(x, kernel):
@@ -236,12 +239,12 @@ def upsampled(x: jax.Array, kernel: jax.Array, convolve: Convolve) -> jax.Array:
     return jnp.stack(rows, 2).reshape(n, 2 * h, 2 * w, outputs)
 
 
-def to_few(x: jax.Array, kernel: jax.Array, convolve: Convolve) -> jax.Array:
+def to_few(x: jax.Array, kernel: jax.Array, convolve: Convolve, p: int) -> jax.Array:
     """k x k to few channels: a 1 x k convolution to k x outputs, then shift and add."""
     k, _, inputs, outputs = kernel.shape
-    height = x.shape[1] - k + 1
+    height = x.shape[1] + 2 * p - k + 1
     rows = kernel.transpose(1, 2, 0, 3).reshape(1, k, inputs, k * outputs)
-    z = convolve(x, rows, ((0, 0), (0, 0)))
+    z = convolve(x, rows, ((p, p), (p, p)))
     return sum(
         z[:, j : j + height, :, j * outputs : (j + 1) * outputs] for j in range(k)
     )
@@ -285,7 +288,7 @@ frozen_conv.defvjp(
 )
 
 
-def frozen_kernels(kernel: jax.Array) -> dict[str, tuple[jax.Array, ...]] | None:
+def frozen_kernels(kernel: AnyArray) -> dict[str, tuple[AnyArray, ...]] | None:
     """Winograd transforms of a frozen kernel and its transpose; None if too small."""
     if min(kernel.shape[2:]) < 64:
         return None
@@ -539,7 +542,7 @@ _WINOGRAD = {
 }
 
 
-def winograd_kernel(kernel: jax.Array, m: int) -> tuple[jax.Array, ...]:
+def winograd_kernel(kernel: AnyArray, m: int) -> tuple[AnyArray, ...]:
     """3 x 3 kernel [3 3 i o] -> the m + 2 kernels in a row [3 i o] of F(m, 3).
 
     Not one array: XLA would copy its slices. Nor with the row's axis of length 1, whose
@@ -587,7 +590,7 @@ def _combine(matrix, terms):
     """Rows of `matrix` times the list of arrays, skipping zeros."""
     return [
         functools.reduce(
-            jnp.add,
+            operator.add,  # of NumPy's arrays and of JAX's
             [
                 term if factor == 1 else np.float32(factor) * term
                 for factor, term in zip(row, terms, strict=True)

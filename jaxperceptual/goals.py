@@ -7,9 +7,11 @@ import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 from ml_collections import ConfigDict
 
 from jaxperceptual import (
+    compilation,
     configs,
     images,
     models,
@@ -59,6 +61,8 @@ def load_goal(config: ConfigDict) -> Goal:
         grams = objectives.style_targets(
             features_fn, variables, style_image, objectives.layers_of(weighted["style"])
         )
+        jax.block_until_ready(grams)
+        compilation.give_memory_back()
         record["style"] = {
             "name": style_path.name,
             "sha256": hashlib.sha256(style_path.read_bytes()).hexdigest(),

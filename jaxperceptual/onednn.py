@@ -83,8 +83,7 @@ def conv(
     """As `ops.conv`."""
     k, _, inputs, outputs = kernel.shape
     if k >= 5 and stride == 1 and outputs <= 4:
-        padded = jnp.pad(x, ((0, 0), (p, p), (p, p), (0, 0)))
-        return _finished(cpu.to_few(padded, kernel, _linear), bias, relu)
+        return _finished(cpu.to_few(x, kernel, _linear, p), bias, relu)
     if k == 3 and stride == 1 and min(inputs, outputs) >= 128:
         m = cpu.winograd_rows(x.shape[1] - 2 + 2 * p)
         kernels = cpu.winograd_kernel(kernel, m)

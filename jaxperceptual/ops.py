@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 
 from jaxperceptual import cpu, onednn
-from jaxperceptual.types import Margin
+from jaxperceptual.types import AnyArray, Margin
 
 _FORMS = ("auto", "plain", "cpu")
 _forms = os.environ.get("JAXPERCEPTUAL_FORMS", "auto")
@@ -111,10 +111,11 @@ def frozen_conv(x: jax.Array, kernel: jax.Array, transforms=None) -> jax.Array:
     return _conv(x, lax.stop_gradient(kernel), pads=((1, 1), (1, 1)))
 
 
-def frozen_transforms(
-    kernel: jax.Array,
-) -> dict[str, tuple[jax.Array, ...]] | None:
-    """What `frozen_conv` wants precomputed of a kernel on this platform, if any."""
+def frozen_transforms(kernel: AnyArray) -> dict[str, tuple[AnyArray, ...]] | None:
+    """What `frozen_conv` wants precomputed of a kernel on this platform, if any.
+
+    Of a NumPy array by NumPy, without compiling anything.
+    """
     return cpu.frozen_kernels(kernel) if cpu_forms(kernel) else None
 
 
@@ -237,7 +238,7 @@ def _repeat_edge(x, margin):
     return x
 
 
-def cpu_forms(x: jax.Array) -> bool:
+def cpu_forms(x: AnyArray) -> bool:
     """Whether what is traced with `x` uses the forms of `cpu`."""
     if jnp.finfo(x.dtype).bits < 32:  # Winograd's sums want the digits
         return False

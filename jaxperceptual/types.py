@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Int, UInt8
 
+AnyArray = jax.Array | np.ndarray
 # One image on the host, and a batch on the device: RGB, [0, 255].
 Image = Float32[np.ndarray, "h w 3"]
 Bytes = UInt8[np.ndarray, "h w 3"]

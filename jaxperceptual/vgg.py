@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jaxperceptual import ops
+from jaxperceptual import compilation, ops
 from jaxperceptual.errors import InputError
 from jaxperceptual.types import Images, Params
 from jaxperceptual.vgg_weights import CONV_SHAPES, Preprocessing
@@ -89,12 +89,14 @@ def frozen(params: Mapping[str, Params], layers: Iterable[str]) -> Params:
             f"{LAYERS[deepest]} needs {missing[0]}, and these VGG weights end above "
             "it; convert them again without --layers-to."
         )
-    params = {name: jax.tree.map(jnp.asarray, dict(params[name])) for name in needed}
     transforms = {
-        name: {"kernel": made}
-        for name, layer in params.items()
-        if (made := ops.frozen_transforms(layer["kernel"])) is not None
+        name: {"kernel": jax.tree.map(jnp.asarray, made)}
+        for name in needed
+        if (made := ops.frozen_transforms(params[name]["kernel"])) is not None
     }
+    if transforms:
+        compilation.give_memory_back()  # as much again as they take
+    params = {name: jax.tree.map(jnp.asarray, dict(params[name])) for name in needed}
     return {"params": params} | ({"transforms": transforms} if transforms else {})
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "jaxperceptual"
 
 ROWS = [
-    {"color", "cpu", "errors", "files", "machine", "types"},
+    {"color", "errors", "files", "machine", "types"},
+    {"cpu"},
     {"onednn"},
     {"compilation", "configs", "degradations", "flops", "images", "inert_pickle"}
     | {"metrics", "ops", "parallel", "precision", "runs", "timing", "vgg_names"}
