@@ -27,10 +27,12 @@ def train(tmp_path, config, *argv):
     "config, terms, factor",
     [
         ("sr_x8_feat", {"content/relu2_2"}, 8),
-        ("sr_x4_pixel", {"pixel"}, 4),
+        pytest.param("sr_x4_pixel", {"pixel"}, 4, marks=pytest.mark.slow),
         ("srcnn_x4", {"luma"}, 4),
         ("denoise", {"content/relu2_2", "pixel"}, 1),
-        ("colorize", {"content/relu2_2", "pixel"}, 1),
+        pytest.param(
+            "colorize", {"content/relu2_2", "pixel"}, 1, marks=pytest.mark.slow
+        ),
     ],
 )
 def test_trains_and_leaves_a_model(config, terms, factor, tmp_path):
