@@ -15,7 +15,7 @@ import optax
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
-from jaxperceptual import objectives
+from jaxperceptual import objectives, ops
 from jaxperceptual.errors import InputError
 from jaxperceptual.types import Frozen, Image, Images, Objective
 
@@ -170,9 +170,6 @@ class ProjectedLBFGS:
         keep = accepted & (_dot(s, y) > _MIN_CURVATURE * _dot(y, y))
         slot = state.num_pairs % self.history_size
 
-        def stored(history, pair):
-            return history.at[slot].set(jnp.where(keep, pair, history[slot]))
-
         def chosen(new, old):
             return jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, old)
 
@@ -187,8 +184,8 @@ class ProjectedLBFGS:
             error=self._error(x, grad),
             aux=aux,
             failed=state.failed | (give_up & (state.num_pairs == 0)),
-            s_history=stored(state.s_history, s),
-            y_history=stored(state.y_history, y),
+            s_history=ops.replace_row(state.s_history, slot, s, keep),
+            y_history=ops.replace_row(state.y_history, slot, y, keep),
             num_pairs=jnp.where(give_up, 0, state.num_pairs + keep),
         )
         restart = accepted | give_up
@@ -252,33 +249,32 @@ class ProjectedLBFGS:
 
         g = free * state.grad
         order = (state.num_pairs + jnp.arange(m)) % m  # oldest first
-        s, y = state.s_history, free * state.y_history
+        s, y = state.s_history, state.y_history
         # R = s_i . y_j for i <= j, of the pairs that show curvature on what is free.
-        products = _products(s, y)[order][:, order]
+        products, squares = ops.masked_products(s, y, free)
+        products = products[order][:, order]
         curvatures = jnp.diagonal(products)
-        squares = jnp.sum(y * y, tuple(range(1, y.ndim)))[order]
-        used = curvatures > _MIN_CURVATURE * squares
+        used = curvatures > _MIN_CURVATURE * squares[order]
         pairs = used[:, None] & used[None]
         r = jnp.where(pairs, jnp.triu(products, 1), 0)
         r += jnp.diag(jnp.where(used, curvatures, 1))
-        alphas = solve_triangular(
-            r, jnp.where(used, _products(s, g[None])[order, 0], 0)
-        )
+        alphas = solve_triangular(r, jnp.where(used, _products(s, g)[order], 0))
         back = jnp.argsort(order)
-        q = g - _combine(alphas[back], y)
+        q = g - free * _combine(alphas[back], y)
         newest = m - 1 - jnp.argmax(used[::-1])
-        y_new = y[order[newest]]
+        y_new = free * y[order[newest]]
         scale = jnp.where(used[newest], curvatures[newest], 0) / jnp.where(
             used[newest], _dot(y_new, precondition(y_new)), 1
         )
-        q = scale * precondition(q)
-        betas = jnp.where(
-            used, curvatures * alphas - _products(y, q[None])[order, 0], 0
-        )
+        first = precondition(q)  # of g itself, as long as no pair is used
+        q = scale * first
+        betas = jnp.where(used, curvatures * alphas - _products(y, q)[order], 0)
         q += free * _combine(solve_triangular(r, betas, trans=1)[back], s)
         downhill = (_dot(g, q) > 0) & used[newest]
         last = s[(state.num_pairs - 1) % m]
-        steepest = self._steepest(precondition(g), last, state.num_pairs)
+        # Rounding may leave q uphill in spite of pairs: then the gradient must do.
+        steepest = jnp.where(used[newest], g, first)
+        steepest = self._steepest(steepest, last, state.num_pairs)
         return -jnp.where(downhill, q, steepest)
 
     def _steepest(self, g, last, num_pairs):
@@ -403,11 +399,9 @@ def _rms(a):
     return jnp.sqrt(jnp.mean(jnp.square(a)))
 
 
-def _products(a, b):
-    """[m ...], [k ...] -> [m k] inner products."""
-    return jnp.matmul(
-        a.reshape(len(a), -1), b.reshape(len(b), -1).T, precision="highest"
-    )
+def _products(history, x):
+    """Inner product of each `history[i]` with x."""
+    return jnp.tensordot(history, x, x.ndim, precision="highest")
 
 
 def _combine(weights, history):

@@ -139,6 +139,30 @@ def gram(x: jax.Array) -> jax.Array:
     return jnp.einsum("npc,npd->ncd", x, x, preferred_element_type=wide)
 
 
+def masked_products(
+    a: jax.Array, b: jax.Array, mask: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Inner products of rows where the mask, of 0 and 1, lets them count.
+
+    Of a [m ...], b [k ...], mask [...]: a_i . b_j as [m k], and b_j . b_j as [k].
+    """
+    if cpu_forms(a):
+        return cpu.masked_products(a, b, mask)
+    masked = mask * b
+    inner = tuple(range(1, b.ndim))
+    products = jnp.tensordot(a, masked, (inner, inner), precision="highest")
+    return products, jnp.sum(masked * b, inner)
+
+
+def replace_row(
+    rows: jax.Array, index: jax.Array, row: jax.Array, keep: jax.Array
+) -> jax.Array:
+    """`rows` with `rows[index]` replaced, if the scalar `keep` is true."""
+    if cpu_forms(rows):
+        return cpu.replace_row(rows, index, row, keep)
+    return rows.at[index].set(jnp.where(keep, row, rows[index]))
+
+
 def norm(
     x: jax.Array,
     scale: jax.Array,

@@ -99,6 +99,40 @@ def test_norm(over_batch, relu, n, h, w):
     check(normed, 3 + normal(0, n, h, w, 8), normal(1, 8), normal(2, 8))
 
 
+@pytest.mark.parametrize("shape", [(5,), (70, 80, 3)])  # a strip's part; and one more
+def test_masked_products(shape):
+    rng = np.random.default_rng(0)
+    a, b = jnp.asarray(rng.standard_normal((2, 2, 4, *shape), np.float32))
+    mask = np.float32(rng.uniform(size=(2, *shape)) < 0.8)
+    masked = mask[:, None] * b
+    products = np.einsum("nip,njp->nij", *(x.reshape(2, 4, -1) for x in (a, masked)))
+    squares = np.sum(masked * b, tuple(range(2, b.ndim)))
+    for name in ("plain", "cpu"):
+        with ops.forms(name):
+            found = jax.jit(jax.vmap(ops.masked_products))(a, b, mask)
+            alone = ops.masked_products(*map(jnp.asarray, (a[1], b[1], mask[1])))
+            shared = jax.vmap(ops.masked_products, (0, None, 0))(a, b[0], mask)
+        for i, expected in enumerate((products, squares)):
+            np.testing.assert_allclose(found[i], expected, rtol=1e-3, atol=1e-2)
+            np.testing.assert_allclose(alone[i], found[i][1], rtol=1e-4, atol=1e-3)
+            np.testing.assert_allclose(shared[i][0], found[i][0], rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("form", ["plain", "cpu"])
+def test_replace_row(form):
+    rows, row = jnp.zeros((2, 3, 4)), jnp.arange(1.0, 9.0).reshape(2, 4)
+    index, keep = jnp.array([2, 1]), jnp.array([True, False])
+    expected = np.zeros((2, 3, 4))
+    expected[0, 2] = row[0]
+    with ops.forms(form):
+        np.testing.assert_array_equal(
+            jax.jit(jax.vmap(ops.replace_row))(rows, index, row, keep), expected
+        )
+        for i in range(2):
+            found = ops.replace_row(rows[i], index[i], row[i], keep[i])
+            np.testing.assert_array_equal(found, expected[i])
+
+
 def test_max_pool_shares_nothing_behind_a_relu():
     # All-zero windows tie; the ReLU in front passes none of it on.
     x = jnp.full((1, 4, 4, 1), -1.0)

@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from jaxperceptual import configs, flops, nets, objectives, ops, parallel, training, vgg
+from jaxperceptual import (
+    configs,
+    flops,
+    gatys,
+    nets,
+    objectives,
+    ops,
+    parallel,
+    training,
+    vgg,
+)
 from jaxperceptual.types import Frozen, TrainState
 from jaxperceptual.vgg_weights import CONV_SHAPES, Preprocessing
 
@@ -66,6 +76,16 @@ def equations(jaxpr):
             for each in value if isinstance(value, tuple | list) else (value,):
                 if isinstance(each, ClosedJaxpr | Jaxpr):
                     yield from equations(getattr(each, "jaxpr", each))
+
+
+def test_an_update_of_pixels_copies_no_memory_of_pairs():
+    solver = gatys.ProjectedLBFGS(lambda x: jnp.sum(jnp.cos(x)), 0.0, 255.0)
+    image = of(1, 256, 256, 3)
+    with ops.forms("cpu"):
+        state = jax.eval_shape(jax.vmap(solver.init_state), image)
+        update = jax.jit(jax.vmap(solver.update), donate_argnums=(0, 1))
+        memory = update.lower(image, state).compile().memory_analysis()
+    assert memory.temp_size_in_bytes < 0.5 * state.s_history.size * 4
 
 
 # GFLOP of a step at 256 x 256: what the shapes say, and what the CPU's forms do.
