@@ -91,7 +91,11 @@ def test_an_update_of_pixels_copies_no_memory_of_pairs():
 # GFLOP of a step at 256 x 256: what the shapes say, and what the CPU's forms do.
 @pytest.mark.parametrize(
     "name, plain, fast",
-    [("style_muse.py", 625.709, 387.67), ("style_cubist.py", 449.019, 246.32)],
+    [
+        ("style_muse.py", 625.709, 387.67),
+        # 246.32 while `upsample_conv` copied its input without a row, for each parity.
+        ("style_cubist.py", 449.019, 246.43),
+    ],
 )
 def test_operations_of_a_training_step(name, plain, fast):
     config = configs.load_config(name)
