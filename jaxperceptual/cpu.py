@@ -159,7 +159,9 @@ conv_transpose.defvjp(_conv_transpose_fwd, _conv_transpose_bwd)
 
 def upsample_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Nearest-neighbour x2, reflection padding, 3 x 3; computed at low resolution."""
-    return upsampled(x, kernel, _padded)
+    n, h, w, _ = x.shape
+    rows = upsampled_rows(x, kernel, _padded)
+    return jnp.stack(rows, 2).reshape(n, 2 * h, 2 * w, kernel.shape[-1])
 
 
 @jax.custom_vjp
@@ -211,8 +213,10 @@ def transposed(x: jax.Array, kernel: jax.Array, convolve: Convolve) -> jax.Array
     return _two_parities(x, kernel, (even, odd), ((0, 0), (0, 1)), convolve)
 
 
-def upsampled(x: jax.Array, kernel: jax.Array, convolve: Convolve) -> jax.Array:
-    """`upsample_conv` as two convolutions to twice the channels.
+def upsampled_rows(
+    x: jax.Array, kernel: jax.Array, convolve: Convolve
+) -> tuple[jax.Array, jax.Array]:
+    """`upsample_conv` as two convolutions to twice the channels: even and odd rows.
 
     Reflecting the enlarged image repeats its edge, since its first two rows are equal;
     hence the edge padding. Along a row, with w the kernel:
@@ -240,8 +244,8 @@ def upsampled(x: jax.Array, kernel: jax.Array, convolve: Convolve) -> jax.Array:
     odd = jnp.stack([columns(top + middle), columns(bottom)])
     # Each makes a row too many, which costs less than a copy of x without its last.
     rows = [convolve(x, even, no_pads)[:, :h], convolve(x, odd, no_pads)[:, 1:]]
-    rows = [y.reshape(n, h, 2 * w, outputs) for y in rows]
-    return jnp.stack(rows, 2).reshape(n, 2 * h, 2 * w, outputs)
+    even, odd = (y.reshape(n, h, 2 * w, outputs) for y in rows)
+    return even, odd
 
 
 def to_few(x: jax.Array, kernel: jax.Array, convolve: Convolve, p: int) -> jax.Array:

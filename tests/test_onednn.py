@@ -67,6 +67,20 @@ def test_equals_the_plain_form(name, n, h, w, relu):
     assert relu == (found.min() == 0)
 
 
+def test_an_upsampled_map_is_made_once_for_the_norm_behind_it():
+    def layer(x, kernel, scale):
+        y = ops.upsample_conv(x, kernel, scale)
+        y, _, _ = ops.norm(y, scale, scale, over_batch=False, epsilon=1e-5, relu=True)
+        return y.sum()
+
+    with onednn.programs():
+        shapes = (1, 128, 128, 16), (3, 3, 16, 16), (16,)
+        lowered = jax.jit(layer).lower(*(jnp.zeros(shape) for shape in shapes))
+        memory = lowered.compile().memory_analysis()
+    # The two halves that become the map, and the map.
+    assert memory.temp_size_in_bytes < 2.5 * 256 * 256 * 16 * 4
+
+
 def test_other_forms_and_types_do_without():
     arguments = normal(0, 1, 8, 8, 8), normal(1, 3, 3, 8, 8), normal(2, 8)
     low = [a.astype(jnp.bfloat16) for a in arguments]
