@@ -1,4 +1,4 @@
-"""Convolutions, pooling, Gram matrices and norms in forms that XLA runs fast on a CPU.
+"""Convolutions, pooling, sums and norms in forms that XLA runs fast on a CPU.
 
 Every function equals the plain form of the same name in `ops` within float32 rounding,
 values and gradients (`tests/test_cpu.py`). `ops` chooses between the two; nothing else
@@ -41,8 +41,6 @@ _FLAGS = {
     # compile, and hundreds of megabytes less.
     "xla_backend_extra_options": "xla_cpu_disable_new_fusion_emitters",
 }
-
-
 _STRIP = 16_384  # columns of `masked_products`: 1.3 MB of 20 rows
 
 

@@ -1,4 +1,4 @@
-"""The tensor operations that the networks and losses are made of, in their plain form.
+"""The tensor operations of networks, losses and the baseline, in their plain form.
 
 On a CPU each has a faster equal in `cpu`, and convolutions one in `onednn`; this module
 is the one place that chooses. Everything is NHWC, kernels are HWIO, and `p` is
