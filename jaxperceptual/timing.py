@@ -43,6 +43,8 @@ ROWS_HEAD = (
 _PAUSE = 0.05  # s
 # That change times.
 _VARIABLES = ("XLA_FLAGS", "GLIBC_TUNABLES", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
+# Vectors of x86, the widest first, and the flag of Linux that tells of them.
+_VECTORS = {"AVX-512": "avx512f", "AVX2": "avx2"}
 
 
 class Unavailable(Exception):
@@ -266,5 +268,11 @@ def _device() -> str:
         return device.device_kind
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.split(":", 1)[1] for line in lines if line.startswith("model name")]
-    return " ".join(names[0].split()) if names else platform.machine()
+    fields = {
+        key.strip(): value.split()
+        for key, _, value in (line.partition(":") for line in lines)
+    }
+    name = " ".join(fields.get("model name", [])) or platform.machine()
+    flags = fields.get("flags", [])  # hosts of one name differ in them, and so in speed
+    vectors = [x for x, flag in _VECTORS.items() if flag in flags]
+    return f"{name} ({vectors[0]})" if vectors else name
