@@ -203,8 +203,11 @@ def _rows(options, config, goal, report: dict[str, Any]) -> Iterator[str]:
 
 
 def _piece_rows(options, config, goal, report: dict[str, Any]) -> Iterator[str]:
-    report["peak_flops"] = peak = timing.peak_rate()
-    yield f"Peak, of a large matrix product in float32: {peak / 1e9:.0f} GFLOP/s.\n"
+    report["peak_flops"] = peak = timing.peak_rate(options.precision)
+    yield (
+        f"Peak, of a large matrix product in {options.precision}: "
+        f"{peak / 1e9:.0f} GFLOP/s.\n"
+    )
     yield timing.ROWS_HEAD
     for index, make in enumerate(pieces(options, config, goal)):
         work = make(_variants(options))
@@ -214,7 +217,7 @@ def _piece_rows(options, config, goal, report: dict[str, Any]) -> Iterator[str]:
         del work  # before the next one takes memory
         if options.memory and not row["disagreement"]:
             for name in names:
-                row["variants"][name]["memory_mib"] = memory(options, index, name)
+                row["variants"][name] |= memory(options, index, name)
         yield timing.row_markdown(row, peak)
 
 
@@ -256,17 +259,20 @@ def _input_rows(options, config, report: dict[str, Any]) -> Iterator[str]:
         yield feeding.row_markdown(row, report["eaten"])
 
 
-def memory(options: Options, index: int, name: str) -> int:
-    """MiB at the peak of a variant of piece `index`, in a process of its own.
+def memory(options: Options, index: int, name: str) -> dict[str, int]:
+    """Peaks of a variant of piece `index`, in a process of its own, as columns in MiB.
 
-    Beyond what the process had taken before, with all modules in.
+    `memory_mib` is what it takes beyond what the process had taken before, with all
+    modules in. `process_mib`, on a CPU, is all that a process with no more in it than
+    the variant needs has taken.
     """
     spawned = multiprocessing.get_context("spawn")
     with futures.ProcessPoolExecutor(1, mp_context=spawned) as pool:
-        return pool.submit(_memory_here, options, index, name).result()
+        found = pool.submit(_memory_here, options, index, name).result()
+    return {k: v // 1024**2 for k, v in found.items() if v is not None}
 
 
-def _memory_here(options: Options, index: int, name: str) -> int:
+def _memory_here(options: Options, index: int, name: str) -> dict[str, int | None]:
     compilation.give_memory_back_after_compiling()  # as every command does
     config = _load_config(options)
     references = works.REFERENCES.get(options.reference, {})
@@ -279,7 +285,7 @@ def _memory_here(options: Options, index: int, name: str) -> int:
         if device.platform == "cpu":
             return machine.peak_memory()
         if name in references:
-            return works.torch_reference().torch.cuda.max_memory_reserved()
+            return works.torch_reference().torch.cuda.max_memory_allocated()
         return device.memory_stats()["peak_bytes_in_use"]
 
     before = peak()
@@ -293,7 +299,13 @@ def _memory_here(options: Options, index: int, name: str) -> int:
     work = make(_variants(options)._replace(only=name))
     for _ in range(2):
         work.variants[0].call(work.count)
-    return (peak() - before) // 1024**2
+    own, process = peak() - before, None
+    if device.platform == "cpu":
+        process = peak()
+        if name in references:  # here JAX is in beside it
+            imported = machine.memory_of_importing(options.reference)
+            process = None if imported is None else own + imported
+    return {"memory_mib": own, "process_mib": process}
 
 
 def _table1(options, config, goal, report: dict[str, Any]) -> Iterator[str]:

@@ -3,7 +3,11 @@
 import contextlib
 import os
 import resource
+import subprocess
+import sys
 from pathlib import Path
+
+_STATUS = Path("/proc/self/status")
 
 
 def num_cores() -> int:
@@ -15,11 +19,24 @@ def num_cores() -> int:
 
 def peak_memory() -> int:
     """Bytes of RAM that this process has taken at most."""
-    status = Path("/proc/self/status")
-    if status.exists():  # `getrusage` would begin with the parent's
-        (line,) = (x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
-        return 1024 * int(line.split()[1])
+    if _STATUS.exists():  # `getrusage` would begin with the parent's
+        return _peak_of(_STATUS.read_text())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS
+
+
+def memory_of_importing(module: str) -> int | None:
+    """Bytes of RAM of a Python process that imports just this; None off Linux."""
+    if not _STATUS.exists():
+        return None
+    code = f"import {module}; print(open({str(_STATUS)!r}).read())"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return _peak_of(done.stdout)
+
+
+def _peak_of(status: str) -> int:
+    (line,) = (x for x in status.splitlines() if x.startswith("VmHWM"))
+    return 1024 * int(line.split()[1])
 
 
 def forget_peak_memory() -> None:

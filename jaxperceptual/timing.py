@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxperceptual import machine
+from jaxperceptual import machine, precision
 
 # What must agree, by kind (a key of `TOLERANCES`), then by name.
 Numbers = Mapping[str, Mapping[str, np.ndarray | np.floating]]
@@ -34,8 +34,9 @@ LOW_TOLERANCES = {"output": 3e-2, "terms": 3e-2, "gradient": 0.3, "next terms": 
 
 ROWS_HEAD = (
     "| work | network | variant | median ms | min-max | GFLOP/s | of peak "
-    "| memory MiB | first call s | relative error | best reference / ours |\n"
-    "|---|---|---|--:|--:|--:|--:|--:|--:|---|---|"
+    "| memory MiB | process MiB | first call s | relative error "
+    "| best reference / ours |\n"
+    "|---|---|---|--:|--:|--:|--:|--:|--:|--:|---|---|"
 )
 
 # OpenMP's threads keep spinning for some 10 ms after their work is done, on cores that
@@ -140,11 +141,12 @@ def seconds(variant: Variant, count: int) -> float:
     return time.perf_counter() - start
 
 
-def peak_rate(dtype: str = "float32") -> float:
-    """Operations a second of the best of several large matrix products."""
+def peak_rate(name: str) -> float:
+    """Operations a second of the best of several large products in that precision."""
     side = 2048 if jax.default_backend() == "cpu" else 8192
-    x = jax.random.normal(jax.random.key(0), (side, side), dtype)
-    product = jax.jit(jnp.matmul)
+    x = jax.random.normal(jax.random.key(0), (side, side), precision.dtype(name))
+    with precision.products(name):
+        product = jax.jit(jnp.matmul).lower(x, x).compile()
     jax.block_until_ready(product(x, x))
     times = []
     for _ in range(10):
@@ -227,7 +229,7 @@ def row_markdown(row: Mapping[str, Any], peak: float | None = None) -> str:
             rate = 1000 * row["flops"] / found["median_ms"]
         cells.append(f"{rate / 1e9:.0f}" if rate else "")
         cells.append(f"{rate / peak:.0%}" if rate and peak else "")
-        cells.append(f"{found['memory_mib']}" if "memory_mib" in found else "")
+        cells += [str(found.get(name, "")) for name in ("memory_mib", "process_mib")]
         cells.append(f"{found['first_call_s']:.1f}" if "first_call_s" in found else "")
         errors = found.get("errors", {}).items()
         cells.append(", ".join(f"{kind} {error:.0e}" for kind, error in errors))

@@ -18,6 +18,7 @@ from jaxperceptual import (
     cpu,
     feeding,
     goals,
+    machine,
     table1,
     timing,
     works,
@@ -147,11 +148,22 @@ def test_memory_is_the_variants_own():
         norms=("instance",),
         upsamplings=("resize",),
     )
-    small, large = (benchmark.memory(options, index, "jax") for index in (0, 1))
+    peaks = [benchmark.memory(options, index, "jax") for index in (0, 1)]
+    small, large = (found["memory_mib"] for found in peaks)
     # At 1024 px a layer of 4 channels at the full size takes 16 MiB, at 64 px nothing;
     # compiling takes some 100 at both.
     assert 0 <= small < large - 32
     assert large < 2000
+    # Python with JAX in it, at least.
+    assert all(found["process_mib"] > found["memory_mib"] + 50 for found in peaks)
+
+
+def test_a_process_that_imports_more_takes_more():
+    if (nothing := machine.memory_of_importing("sys")) is None:
+        pytest.skip("there is no /proc here")
+    # What this process has taken does not count.
+    assert 2e6 < nothing < machine.memory_of_importing("numpy") - 5e6
+    assert nothing < machine.peak_memory() / 4
 
 
 def test_super_resolution_computes_what_pytorch_does(tmp_path):

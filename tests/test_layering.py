@@ -10,10 +10,9 @@ ROWS = [
     {"cpu"},
     {"onednn"},
     {"compilation", "configs", "degradations", "flops", "images", "inert_pickle"}
-    | {"metrics", "ops", "parallel", "precision", "runs", "timing", "vgg_names"}
-    | {"workers"},
-    {"cli", "layers", "losses", "sources", "table1", "weight_files"},
-    {"jobs", "nets", "photos", "vgg_weights"},
+    | {"metrics", "ops", "parallel", "precision", "runs", "vgg_names", "workers"},
+    {"cli", "layers", "losses", "sources", "timing", "weight_files"},
+    {"jobs", "nets", "photos", "table1", "vgg_weights"},
     {"cache", "checkpoints", "lpips", "models", "vgg"},
     {"data", "inference", "objectives", "torch_reference", "training"},
     {"feeding", "gatys", "goals", "reporting", "restoring", "stylizing"},
