@@ -297,8 +297,8 @@ class PixelStep:
             tolerance_change=0,
         )
 
-    def __call__(self) -> tuple[dict, np.ndarray]:
-        """The terms and the gradient [n h w 3] at the pixels before this iteration."""
+    def __call__(self) -> tuple[dict, torch.Tensor]:
+        """The terms and the gradient [n 3 h w] at the pixels before this iteration."""
         terms: dict = {}
 
         def closure():
@@ -312,7 +312,7 @@ class PixelStep:
         with torch.no_grad():
             self._pixels.clamp_(0, 255)
         terms = {name: value.detach() for name, value in terms.items()}
-        return terms, nhwc(self._pixels.grad)
+        return terms, self._pixels.grad  # still on its device: nothing waits for it
 
 
 def prepare(
@@ -333,6 +333,7 @@ def prepare(
         module = module.to(memory_format=torch.channels_last)
     # For the whole process, whose variants all compute alike.
     torch.backends.cudnn.allow_tf32 = precision != "float32"
+    torch.backends.cudnn.benchmark = True  # tries its convolutions, as XLA does
     torch.backends.cuda.matmul.allow_tf32 = precision != "float32"
     autocast = torch.autocast(
         device().type, torch.bfloat16, enabled=precision == "bfloat16"

@@ -273,7 +273,11 @@ def baseline(
             precision=variants.precision,
             **layout,
         )
-        return Variant(name, _repeated(step, torch.wait), numbers)
+        return Variant(
+            name,
+            _repeated(step, torch.wait),
+            lambda found: numbers((found[0], torch.nhwc(found[1]))),
+        )
 
     def once(frozen, content, pixels):
         frozen = frozen._replace(content=content)
