@@ -42,6 +42,10 @@ ROWS_HEAD = (
 # OpenMP's threads keep spinning for some 10 ms after their work is done, on cores that
 # the next variant wants.
 _PAUSE = 0.05  # s
+# What is over sooner is done again and again: the first call after another variant's
+# meets that one's data in the caches and threads that sleep.
+_TURN = 0.4  # s
+_MOST_CALLS = 100
 # That change times.
 _VARIABLES = ("XLA_FLAGS", "GLIBC_TUNABLES", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
 # Vectors of x86, the widest first, and the flag of Linux that tells of them.
@@ -74,15 +78,19 @@ class Work(NamedTuple):
 def measure(work: Work, repeats: int) -> dict[str, Any]:
     """What `compare` finds, times in ms per variant, and `ratio`: best reference/ours.
 
-    The ratio is of medians. Nothing is timed where variants disagree.
+    The ratio is of medians. Nothing is timed where variants disagree. A turn lasts for
+    `_TURN` or longer, of ours: as many calls of each variant.
     """
     row = compare(work)
     if row["disagreement"]:
         return row
+    calls = math.ceil(_TURN / seconds(work.variants[0], work.count))
+    calls = min(max(calls, 1), _MOST_CALLS)
+    row["calls"] = calls * work.count
     times: dict[str, list[float]] = {}
     for _ in range(repeats):
         for variant in available(work, row):
-            elapsed = 1000 * seconds(variant, work.count) / work.count
+            elapsed = 1000 * seconds(variant, work.count, calls) / row["calls"]
             times.setdefault(variant.name, []).append(elapsed)
     medians = {name: statistics.median(values) for name, values in times.items()}
     for name, values in times.items():
@@ -133,11 +141,12 @@ def available(work: Work, row: Mapping[str, Any]) -> list[Variant]:
     return [v for v in work.variants if "first_call_s" in row["variants"][v.name]]
 
 
-def seconds(variant: Variant, count: int) -> float:
-    """What `count` times the work take, once the machine has come to rest."""
+def seconds(variant: Variant, count: int, calls: int = 1) -> float:
+    """What `calls` of `count` times the work take, once the machine is at rest."""
     time.sleep(_PAUSE)
     start = time.perf_counter()
-    variant.call(count)
+    for _ in range(calls):
+        variant.call(count)
     return time.perf_counter() - start
 
 

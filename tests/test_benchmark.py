@@ -5,6 +5,7 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -264,12 +265,13 @@ def test_stretches_take_turns_once_warm():
 
 def test_table_1_has_no_times_where_numbers_differ(monkeypatch, capsys):
     calls = []
+    monkeypatch.setattr(timing, "_TURN", 0.0)
     right, wrong = ({"jax": 1.0, "torch": x} for x in (1.0, 1.1))
     for name, values in (("apply", right), ("baseline", wrong)):
         work = fake_work(values, calls, references=("torch",))
         monkeypatch.setattr(works, name, lambda *args, work=work: work)
     assert script.main("--config smoke.py --sizes 32 --repeats 1".split()) == 1
-    assert len(calls) == 4 + 2 + 4  # the network's alone are timed
+    assert len(calls) == 4 + 1 + 2 + 4  # the network's alone are timed
     assert "| none: terms of torch and jax differ by" in capsys.readouterr().out
 
 
@@ -297,12 +299,30 @@ def fake_work(values, calls, **options):
     return timing.Work(facts, variants, **options)
 
 
-def test_variants_take_turns_once_warm():
+def test_variants_take_turns_once_warm(monkeypatch):
     calls = []
     work = fake_work({"jax": 1.0, "a": 1.0, "b": 1.0}, calls, references=("a", "b"))
+    monkeypatch.setattr(timing, "_TURN", 0.0)
     row = timing.measure(work, repeats=3)
-    assert calls == ["jax"] * 2 + ["a"] * 2 + ["b"] * 2 + ["jax", "a", "b"] * 3
+    warm = ["jax"] * 2 + ["a"] * 2 + ["b"] * 2
+    assert calls == [*warm, "jax", *["jax", "a", "b"] * 3]
     assert row["best_reference"] in ("a", "b")
+    calls.clear()
+    monkeypatch.setattr(timing, "_TURN", 1.0)
+    monkeypatch.setattr(timing, "_MOST_CALLS", 2)
+    row = timing.measure(work, repeats=1)
+    assert calls[-6:] == ["jax", "jax", "a", "a", "b", "b"] and row["calls"] == 2
+
+
+def test_a_turn_is_long_enough_and_times_are_of_once(monkeypatch):
+    def call(count):
+        time.sleep(0.02)
+
+    sleeper = timing.Variant("jax", call, lambda _: {})
+    monkeypatch.setattr(timing, "_TURN", 0.09)
+    row = timing.measure(timing.Work({}, [sleeper]), repeats=1)
+    assert 2 <= row["calls"] <= 5
+    assert 20 <= row["variants"]["jax"]["median_ms"] < 0.09 / 2 * 1000
 
 
 @pytest.mark.parametrize("wrong", [1.1, np.nan])
@@ -315,10 +335,11 @@ def test_no_times_and_exit_1_where_numbers_differ(wrong, monkeypatch, capsys):
     assert "none: terms of torch and jax differ by" in capsys.readouterr().out
 
 
-def test_what_cannot_run_is_named_and_left_out():
+def test_what_cannot_run_is_named_and_left_out(monkeypatch):
     def call(count):
         raise timing.Unavailable("no C++ compiler")
 
+    monkeypatch.setattr(timing, "_TURN", 0.0)
     work = fake_work({"jax": 1.0}, [], references=("torch.compile",))
     work.variants.append(timing.Variant("torch.compile", call, dict))
     row = timing.measure(work, repeats=1)
