@@ -227,8 +227,8 @@ def rows(device: str, found: dict[str, dict]) -> Iterator[Row]:
         measured = f"{seconds:.0f} s for {steps:,}, compiling included"
         met = seconds < 180 if steps == 40_000 else None
         yield "the paper's 40,000 iterations of batch 4: 180 s", measured, met
-    for row in change_of_precision(found.get("precisions")):
-        yield row
+    if "precisions" in found:
+        yield from change_of_precision(found["precisions"])
 
 
 def cpu_rows(row: dict[str, Any]) -> Iterator[Row]:
@@ -239,7 +239,6 @@ def cpu_rows(row: dict[str, Any]) -> Iterator[Row]:
         return
     ours, best = variants["jax"], variants[row["best_reference"]]
     times = f"{ms(ours['median_ms'])} against {ms(best['median_ms'])}"
-    # Of what was printed: a ratio of 1.249 is not one of 1.25.
     yield f"{work}: 1.25", f"**{row['ratio']:.2f}** ({times})", row["ratio"] >= 1.25
     for key, what in (
         ("memory_mib", "its memory, loading and compiling included"),
@@ -289,14 +288,15 @@ def gpu_rows(row: dict[str, Any]) -> Iterator[Row]:
 def shared_rows(found: dict[str, dict]) -> Iterator[Row]:
     """Of the loader, the log and the cache."""
     if "input" in found and (eaten := found["input"]["eaten"]):
-        rates = {
-            row["source"] + (", cached" if row["cached"] else ""): row[
-                "images_per_second"
-            ]
+        rates = [row["images_per_second"] for row in found["input"]["input"]]
+        names = [
+            row["source"] + (", cached" if row["cached"] else "")
             for row in found["input"]["input"]
-        }
-        said = ", ".join(f"{rate:,.0f} {name}" for name, rate in rates.items())
-        times = min(rates.values()) / eaten
+        ]
+        said = "; ".join(
+            f"{rate:,.0f} {name}" for rate, name in zip(rates, names, strict=True)
+        )
+        times = min(rates) / eaten
         measured = f"{times:,.1f} times or more: {said} images/s, {eaten:,.1f} eaten"
         yield "the loader alone, of what a step eats: 2", measured, times >= 2
     if "training" in found:
@@ -315,10 +315,8 @@ def shared_rows(found: dict[str, dict]) -> Iterator[Row]:
         yield "the second start reads the cache", measured, second < first
 
 
-def change_of_precision(report: dict | None) -> Iterator[Row]:
+def change_of_precision(report: dict[str, Any]) -> Iterator[Row]:
     """bfloat16's mean objective on held photos over float32's, of what was compared."""
-    if report is None:
-        return
     means = {
         kind: statistics.fmean(v for values in seeds.values() for v in values.values())
         for kind, seeds in report["objective"].items()
