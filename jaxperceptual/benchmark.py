@@ -263,8 +263,8 @@ def memory(options: Options, index: int, name: str) -> dict[str, int]:
     """Peaks of a variant of piece `index`, in a process of its own, as columns in MiB.
 
     `memory_mib` is what it takes beyond what the process had taken before, with all
-    modules in. `process_mib`, on a CPU, is all that a process with no more in it than
-    the variant needs has taken.
+    modules in. `process_mib`, on a CPU, is that and the modules: of ours all that this
+    command imports, of a reference its library alone.
     """
     spawned = multiprocessing.get_context("spawn")
     with futures.ProcessPoolExecutor(1, mp_context=spawned) as pool:

@@ -80,7 +80,7 @@ def test_goals_of_whole_commands_by_hand(measure):
             "seconds": 179.0,
             "log": [line(None), line(0.0), line(0.021)],
         },
-        "second-start": {"seconds": [6.0, 2.0]},
+        "second-start": {"seconds": [6.0, 2.0], "header": {"command": "bin/x"}},
         "precisions": {
             "objective": {
                 "float32": {

@@ -78,8 +78,7 @@ SMOKE = {
     "benchmark": "--sizes 64 --train-size 32 --repeats 2 --no-compile --budget 1",
     "train": "--config.num_steps=8 --config.log_every_steps=4 --config.precision="
     "float32 --config.checkpoint_every_steps=20 --config.steps_per_dispatch=1",
-    "precisions": "--config.num_steps=2 --config.optimizer.decay_steps=0 --num 1 "
-    "--seeds 0",
+    "precisions": "--config smoke.py --config.num_steps=2 --num 1 --seeds 0",
 }
 
 
@@ -172,10 +171,7 @@ def run_precisions(args, device, name, path):
     options = ["--content", args.held, "-o", str(path.with_suffix(""))]
     options += ["--data", args.data[0]] if args.data else []
     options += [f"--config.style_image={args.style}"] if args.style else []
-    options += shlex.split(PRECISIONS)
-    if args.smoke:
-        options += ["--config", "smoke.py", *shlex.split(SMOKE["precisions"])]
-        options = [x for x in options if "dispatch" not in x and "4000" not in x]
+    options += shlex.split(SMOKE["precisions"] if args.smoke else PRECISIONS)
     run([sys.executable, f"{ROOT}/docs/benchmarks/compare_precisions.py", *options])
 
 
@@ -311,7 +307,8 @@ def shared_rows(found: dict[str, dict]) -> Iterator[Row]:
         yield "input wait of a training's log: 2 %", measured, max(waits) < 0.02
     if "second-start" in found:
         first, second = found["second-start"]["seconds"]
-        measured = f"`bin/stylize --size 256`: {first:.1f} s, then {second:.1f} s"
+        command = found["second-start"]["header"]["command"]
+        measured = f"`{command}`: {first:.1f} s, then {second:.1f} s"
         yield "the second start reads the cache", measured, second < first
 
 
