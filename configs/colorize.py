@@ -1,6 +1,6 @@
 """Colourisation, the future work that the paper names: grey photos in, colour out."""
 
-import sr_x4_feat
+from jaxperceptual.configs import sr_x4_feat
 from ml_collections import ConfigDict
 
 

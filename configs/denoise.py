@@ -1,6 +1,6 @@
 """Denoising by the feature and the pixel loss: another task in the same program."""
 
-import sr_x4_feat
+from jaxperceptual.configs import sr_x4_feat
 from ml_collections import ConfigDict
 
 

@@ -1,6 +1,6 @@
 """Everything once, at a size that a test can afford: not for pictures."""
 
-import style_muse
+from jaxperceptual.configs import style_muse
 from ml_collections import ConfigDict
 
 

@@ -1,6 +1,6 @@
 """Super-resolution x4 by the pixel loss: the paper's comparison (section 4.2)."""
 
-import sr_x4_feat
+from jaxperceptual.configs import sr_x4_feat
 
 
 def get_config():

@@ -1,6 +1,6 @@
 """Super-resolution x8 by the pixel loss (section 4.2)."""
 
-import sr_x4_pixel
+from jaxperceptual.configs import sr_x4_pixel
 
 
 def get_config():

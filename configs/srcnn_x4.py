@@ -1,6 +1,6 @@
 """SRCNN x4 (Dong et al. 2014), the paper's baseline: 9-1-5, on brightness alone."""
 
-import sr_x4_pixel
+from jaxperceptual.configs import sr_x4_pixel
 from ml_collections import ConfigDict
 
 

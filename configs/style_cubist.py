@@ -3,7 +3,7 @@
 Half width runs several times faster on a CPU, and resizing leaves no checkerboard.
 """
 
-import style_muse_instance
+from jaxperceptual.configs import style_muse_instance
 
 
 def get_config():

@@ -1,6 +1,6 @@
 """The Muse with the authors' later network: instance norm at half width."""
 
-import style_muse
+from jaxperceptual.configs import style_muse
 
 
 def get_config():

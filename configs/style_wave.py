@@ -1,6 +1,6 @@
 """Style transfer, The Great Wave; weights relative to The Muse as in the release."""
 
-import style_muse
+from jaxperceptual.configs import style_muse
 
 
 def get_config():

@@ -1,5 +1,5 @@
 """Perceptual losses for real-time style transfer and super-resolution, in JAX/Flax."""
 
-from jaxperceptual import cpu as _cpu
+from jaxperceptual.core import xla as _xla
 
-_cpu.configure_xla()  # before JAX starts its backend
+_xla.configure_xla()  # before JAX starts its backend

@@ -13,6 +13,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from conftest import load_script
+from jaxperceptual.errors import InputError
 from test_models import make_model
 
 from jaxperceptual import (
@@ -26,7 +27,6 @@ from jaxperceptual import (
     models,
     runs,
 )
-from jaxperceptual.errors import InputError
 
 script = load_script("gatys_baseline")
 

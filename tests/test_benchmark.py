@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 from conftest import ROOT, load_script
+from jaxperceptual.errors import InputError
 from PIL import Image
 
 import jaxperceptual
@@ -24,7 +25,6 @@ from jaxperceptual import (
     timing,
     works,
 )
-from jaxperceptual.errors import InputError
 
 script = load_script("benchmark")
 

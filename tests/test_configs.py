@@ -1,9 +1,9 @@
 """Every shipped config, and changes to one by flag."""
 
 import pytest
+from jaxperceptual.errors import InputError
 
 from jaxperceptual import configs
-from jaxperceptual.errors import InputError
 
 SHIPPED = sorted(path.name for path in configs.FOLDER.glob("*.py"))
 

@@ -9,12 +9,12 @@ import time
 
 import numpy as np
 import pytest
+from jaxperceptual.errors import InputError
+from jaxperceptual.photos import Photos
 from PIL import Image as pil
 
 from jaxperceptual import images, sources
 from jaxperceptual.data import Loader
-from jaxperceptual.errors import InputError
-from jaxperceptual.photos import Photos
 
 BAD = ("cut.jpg", "text.jpg", "tiny.png")
 

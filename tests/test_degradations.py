@@ -3,12 +3,12 @@
 import jax
 import numpy as np
 import pytest
+from jaxperceptual.degradations import Downsample, Grey, Noise
+from jaxperceptual.errors import InputError
 from PIL import Image
 from scipy import ndimage
 
 from jaxperceptual import color, degradations
-from jaxperceptual.degradations import Downsample, Grey, Noise
-from jaxperceptual.errors import InputError
 
 REORDERED_SUM = dict(rtol=0, atol=2e-4)  # float32 sums of pixels up to 255
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import skimage.data
 from conftest import load_script
+from jaxperceptual.errors import InputError
 from test_models import make_model
 
 from jaxperceptual import (
@@ -15,7 +16,6 @@ from jaxperceptual import (
     inference,
     models,
 )
-from jaxperceptual.errors import InputError
 
 script = load_script("figures")
 pytestmark = pytest.mark.weights

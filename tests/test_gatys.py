@@ -8,10 +8,10 @@ import numpy as np
 import optax
 import pytest
 from conftest import pixel_problem
+from jaxperceptual.errors import InputError
 from scipy.optimize import minimize
 
 from jaxperceptual import configs, gatys
-from jaxperceptual.errors import InputError
 
 ROUNDING = dict(rtol=1e-9, atol=1e-9)  # float64, another order of sums
 

@@ -3,10 +3,10 @@ import os
 
 import numpy as np
 import pytest
+from jaxperceptual.errors import InputError
 from PIL import Image as pil
 
 from jaxperceptual import images
-from jaxperceptual.errors import InputError
 
 
 def pixel(path):

@@ -3,10 +3,10 @@
 import jax
 import numpy as np
 import pytest
+from jaxperceptual.errors import InputError
 from PIL import Image
 
 from jaxperceptual import lpips, sources, vgg_weights
-from jaxperceptual.errors import InputError
 
 pytestmark = pytest.mark.weights
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jaxperceptual.errors import InputError
 from scipy import ndimage
 
 from jaxperceptual import degradations, images, metrics
-from jaxperceptual.errors import InputError
 
 SR = Path(__file__).parents[2] / "shared" / "data" / "sr"
 

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
+from jaxperceptual.errors import InputError
 
 from jaxperceptual import models, nets
-from jaxperceptual.errors import InputError
 
 CONFIG = {"norm": "batch", "width": 0.125, "upsample": "resize"}
 

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import traverse_util
+from jaxperceptual.errors import InputError
 
 from jaxperceptual import degradations, nets
-from jaxperceptual.errors import InputError
 
 
 def count(variables):

@@ -5,6 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jaxperceptual.errors import InputError
+from jaxperceptual.types import Frozen
+from jaxperceptual.vgg_weights import CONV_SHAPES, Preprocessing
 from test_models import make_model
 
 from jaxperceptual import (
@@ -17,9 +20,6 @@ from jaxperceptual import (
     training,
     vgg,
 )
-from jaxperceptual.errors import InputError
-from jaxperceptual.types import Frozen
-from jaxperceptual.vgg_weights import CONV_SHAPES, Preprocessing
 
 BF16 = jnp.bfloat16
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import skimage.data
 from conftest import load_script
+from jaxperceptual.errors import InputError
 
 from jaxperceptual import gatys, images
-from jaxperceptual.errors import InputError
 
 script = load_script("reconstruct")
 pytestmark = pytest.mark.weights

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.extend.core import ClosedJaxpr, Jaxpr
+from jaxperceptual.types import Frozen, TrainState
+from jaxperceptual.vgg_weights import CONV_SHAPES, Preprocessing
 
 from jaxperceptual import (
     configs,
@@ -20,8 +22,6 @@ from jaxperceptual import (
     training,
     vgg,
 )
-from jaxperceptual.types import Frozen, TrainState
-from jaxperceptual.vgg_weights import CONV_SHAPES, Preprocessing
 
 # XLA's CPU backend takes several times as long for them as their operations say.
 SLOW = {"scatter", "scatter-add", "select_and_scatter_add", "reduce_window_max"}

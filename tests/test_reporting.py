@@ -4,9 +4,9 @@ import json
 import sys
 
 import pytest
+from jaxperceptual.errors import InputError
 
 from jaxperceptual import reporting
-from jaxperceptual.errors import InputError
 
 
 def test_log_keeps_whole_lines_up_to_the_step_it_continues_from(tmp_path):

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 from conftest import load_script
+from jaxperceptual.errors import InputError
 
 from jaxperceptual import images, models
-from jaxperceptual.errors import InputError
 
 script = load_script("train")
 

@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 from flax import traverse_util
+from jaxperceptual.errors import InputError
 
 from jaxperceptual import models, restoring
-from jaxperceptual.errors import InputError
 
 ROUNDING = dict(rtol=0, atol=2e-3)  # of float32 sums, in grey levels
 

@@ -11,10 +11,10 @@ import numpy as np
 import PIL.Image
 import pytest
 from conftest import load_script
+from jaxperceptual.jobs import Job
 from test_models import make_model
 
 from jaxperceptual import cli, images, inference, models, stylizing
-from jaxperceptual.jobs import Job
 
 SCRIPT = Path(__file__).parents[1] / "bin" / "stylize"
 

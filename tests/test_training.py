@@ -6,6 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jaxperceptual.errors import InputError
+from jaxperceptual.types import Frozen
 from PIL import Image
 
 from jaxperceptual import (
@@ -18,8 +20,6 @@ from jaxperceptual import (
     parallel,
     training,
 )
-from jaxperceptual.errors import InputError
-from jaxperceptual.types import Frozen
 
 REORDERED_SUM = dict(rtol=2e-4, atol=2e-6)  # float32 sums in another order
 

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import skimage.data
+from jaxperceptual.errors import InputError
+from jaxperceptual.types import Frozen
 from PIL import Image
 
 from jaxperceptual import objectives, ops, vgg, vgg_names, vgg_weights
-from jaxperceptual.errors import InputError
-from jaxperceptual.types import Frozen
 
 RELUS = tuple(name for name in vgg.LAYERS if name.startswith("relu"))
 STYLE = {

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
-
-from jaxperceptual import cli, vgg_weights
 from jaxperceptual.errors import InputError
 from jaxperceptual.vgg_names import CAFFE, CONV_SHAPES, TORCHVISION
+
+from jaxperceptual import cli, vgg_weights
 
 PREFIX = ("conv1_1", "conv1_2", "conv2_1")  # small enough to write often
 SHAPES = dict(conv1_1=(3, 3, 3, 64), conv1_2=(3, 3, 64, 64), conv2_1=(3, 3, 64, 128))

@@ -1,0 +1,60 @@
+"""`jaxperceptual COMMAND ...`, also as `python -m jaxperceptual COMMAND ...`."""
+
+import importlib
+import sys
+from typing import NoReturn
+
+from jaxperceptual.core import cli
+
+COMMANDS = (
+    *("stylize", "super_resolve", "train", "evaluate", "gatys_baseline", "figures"),
+    *("reconstruct", "benchmark", "convert_vgg"),
+)
+
+
+def run(name: str) -> NoReturn:
+    """Runs the command of that name with this process' arguments, and exits."""
+    cli.main(_command(name), sys.argv[1:])
+
+
+def main() -> NoReturn:
+    """Runs the command that the first argument names, and exits."""
+    name, *rest = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        print(_usage())
+        raise SystemExit(0)
+    if name == "--version":
+        from importlib import metadata
+
+        print(metadata.version("jaxperceptual"))
+        raise SystemExit(0)
+    if name not in COMMANDS:
+        import difflib
+
+        close = difflib.get_close_matches(name, COMMANDS, 1)
+        hint = f"; did you mean {close[0]}?" if close else " (see --help)"
+        print(f"jaxperceptual: error: no command {name!r}{hint}", file=sys.stderr)
+        raise SystemExit(2)
+    cli.main(_command(name), rest)
+
+
+def _command(name: str):
+    return importlib.import_module(f"jaxperceptual.commands.{name}")
+
+
+def _usage() -> str:
+    lines = [
+        "usage: jaxperceptual COMMAND ...",
+        "",
+        "Perceptual losses for real-time style transfer and super-resolution.",
+        "",
+    ]
+    for name in COMMANDS:
+        first = (_command(name).__doc__ or "").partition("\n")[0]
+        lines.append(f"  {name:<16}{first}")
+    lines += ["", "jaxperceptual COMMAND --help tells more; --version, which this is."]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Enlarges photos with a trained network: files and folders, of any size."""
+
+import argparse
+
+from jaxperceptual.core import cli
+
+DEFAULT_MODEL = "sr_x4_feat"
+DETAILS = """\
+Where the results go:
+  without -o     photo.jpg becomes photo-x4.jpg, a folder NAME becomes the folder
+                 NAME-x4; both in the current folder
+  -o out/        file names are kept, and sub-folders of folders, below out/
+  -o FILE.png    for a single photo
+The format stays that of the photo (what cannot be written, as GIF, becomes PNG), its
+EXIF orientation is applied, alpha is kept and enlarged, grey stays grey. Earlier
+results of the same name are replaced; an input never is.
+
+Exit status: 0; 1 if some of many photos could not be read (the others are done); 2 if
+nothing could be done."""
+
+
+def run(args: argparse.Namespace) -> int:
+    from jaxperceptual.inference import batches, jobs
+    from jaxperceptual.inference.restorer import Restorer
+    from jaxperceptual.networks import pretrained
+    from jaxperceptual.networks.model_file import read_model
+
+    path = args.model or pretrained.pretrained_path(DEFAULT_MODEL)
+    model = read_model(path, task="restoration")
+    restorer = Restorer(model, tile=args.tile)
+    restorer.check_enlarges(str(path), args.scale)
+    todo = jobs.plan(args.photos, args.output, label=f"x{restorer.factor}")
+    results = batches.restore_files(
+        restorer, todo, histogram_match=args.histogram_match
+    )
+    return jobs.run_jobs(results, todo, "super_resolve")
+
+
+def parser() -> cli.Parser:
+    made = cli.Parser(
+        prog="super_resolve",
+        description=__doc__,
+        epilog=DETAILS,
+    )
+    add = made.add_argument
+    add("photos", nargs="+", metavar="PHOTO", help="files or folders")
+    add("-o", "--output", help="a folder, or a file for one photo")
+    add(
+        "--model",
+        help="a run folder, a model.safetensors, or the name of a shipped model "
+        f"(default: {DEFAULT_MODEL})",
+    )
+    add("--scale", type=int, metavar="N", help="refuse a model of another factor")
+    add(
+        "--tile",
+        type=int,
+        metavar="N",
+        help="enlarge in tiles of N x N pixels of the photo: same result, less memory "
+        "(default: where the result is large, tiles that are 1024 px in it)",
+    )
+    add(
+        "--no-histogram-match",
+        dest="histogram_match",
+        action="store_const",
+        const=False,
+        help="leave the network's colours and contrast as they are",
+    )
+    return made

@@ -1,0 +1,38 @@
+"""Trains a transformation network; the same command on the same --workdir continues."""
+
+import argparse
+
+from jaxperceptual.core import cli
+
+
+def parser() -> cli.Parser:
+    made = cli.Parser(
+        prog="train",
+        description=__doc__,
+        epilog="Any key of the config: --config.num_steps=200 --data.flip=true",
+        allow_abbrev=False,
+        settings=["data"],
+    )
+    add = made.add_argument
+    add("--config", required=True, help="a file, or one in configs/")
+    add("--quick", action="store_true", help="minutes on two CPU cores")
+    add("--style", help="style image, in place of the config's")
+    add("--data", help="folder, .tar, tfds:NAME or embedded")
+    add("--workdir", help="run folder (default: runs/CONFIG)")
+    return made
+
+
+def run(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from jaxperceptual.core import config_files
+    from jaxperceptual.training.run import train
+
+    config = config_files.load_config(args.config)
+    if args.quick:
+        print("--quick changes:", "; ".join(config_files.apply_quick(config)))
+    short = {"data.source": args.data, "style_image": args.style}
+    settings = [f"{key}={value}" for key, value in short.items() if value is not None]
+    config_files.override_all(config, [*settings, *args.settings])
+    name = Path(args.config).stem + ("_quick" if args.quick else "")
+    return train(config, args.workdir or Path("runs") / name)

@@ -1,0 +1,92 @@
+"""What every command shares: its parser, one-line errors, exit codes.
+
+A command is a module with `parser()` and `run(args)`. JAX is imported between the two,
+so that `--help` and a wrong flag answer at once.
+"""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import NoReturn
+
+from jaxperceptual.core.errors import InputError
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are one line and exit with 2.
+
+    settings: None, or names of config groups. Then --config.KEY=VALUE is an argument,
+        and --GROUP.KEY=VALUE, short for --config.GROUP.KEY=VALUE; `args.settings` has
+        the `KEY=VALUE` of each, in order.
+    """
+
+    def __init__(self, *args, settings: Sequence[str] | None = None, **options):
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(*args, **options)
+        self._groups = settings
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: error: {message} (see --help)", file=sys.stderr)
+        raise SystemExit(2)
+
+    def parse_args(self, args=None, namespace=None) -> argparse.Namespace:
+        """As argparse has it; what is neither argument nor setting is an error."""
+        if self._groups is None:
+            return super().parse_args(args, namespace)
+        parsed, rest = self.parse_known_args(args, namespace)
+        prefixes = tuple(f"--{name}." for name in ("config", *self._groups))
+        for argument in rest:
+            if not argument.startswith(prefixes):
+                self.error(
+                    f"unknown argument {argument}; --config.KEY=VALUE sets a key"
+                )
+        parsed.settings = [a.removeprefix("--").removeprefix("config.") for a in rest]
+        return parsed
+
+
+def call(command: ModuleType, argv: Sequence[str]) -> int:
+    """Parses, prepares JAX, and runs; the exit code. Errors are raised."""
+    parser = command.parser()
+    args = parser.parse_args(list(argv))
+    # What is written down as the way to get the same again.
+    args.command = shlex.join([*_program(parser.prog), *argv])
+
+    from jaxperceptual.core import compilation, memory, precision
+
+    precision.use_float32()
+    memory.give_memory_back_after_compiling()
+    if getattr(command, "CACHED", True):
+        compilation.use_cache()
+    return command.run(args) or 0
+
+
+def main(command: ModuleType, argv: Sequence[str]) -> NoReturn:
+    """`call`, and exits; an `InputError` is one line on stderr and exit code 2."""
+    prog = command.parser().prog
+    try:
+        code = call(command, argv)
+    except InputError as error:
+        print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        code = 2
+    except BrokenPipeError:
+        code = 141
+    except OSError as error:  # names no file system takes, a full disk, ...
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"{prog}: error: {where}{error.strerror or error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted", file=sys.stderr)
+        code = 130
+    raise SystemExit(code)
+
+
+def _program(prog: str) -> list[str]:
+    """How the command was called: bin/NAME in a checkout, or jaxperceptual NAME."""
+    if prog.startswith("python -m"):
+        return prog.split()
+    script = Path(sys.argv[0])
+    in_bin = script.parent.name == "bin" and script.name == prog
+    return [f"bin/{prog}"] if in_bin else ["jaxperceptual", prog]

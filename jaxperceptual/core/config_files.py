@@ -1,0 +1,129 @@
+"""Experiment configurations: files with a `get_config()`, and changes to them."""
+
+import ast
+import difflib
+import runpy
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxperceptual.core import records
+from jaxperceptual.core.errors import InputError
+
+FOLDER = Path(str(resources.files("jaxperceptual.configs")))  # ours
+
+
+def load_config(name: str) -> ConfigDict:
+    """The locked config of `name`, a path or a file in configs/.
+
+    A config may build on ours, `from jaxperceptual.configs import style_muse`, and on
+    its neighbours, `import mine`.
+
+    Raises InputError for a missing file, or one without `get_config`.
+    """
+    path = _find(name)
+    sys.path.insert(0, str(path.parent))
+    try:
+        config = runpy.run_path(str(path))["get_config"]()
+    except Exception as error:  # whatever a user's file may raise
+        what = f"{type(error).__name__}: {error}"
+        raise InputError(f"{path}: {what}; see configs/style_muse.py.") from error
+    finally:
+        sys.path.pop(0)
+    return config.lock()
+
+
+def override(config: ConfigDict, setting: str) -> None:
+    """Applies `a.b.c=value`, the value in the type that the key has.
+
+    Raises InputError for a key that does not exist (the nearest one is suggested), and
+    for a value of another type.
+    """
+    key, equals, text = setting.partition("=")
+    if not equals:
+        raise InputError(f"--config.{key}: no value; use --config.{key}=VALUE.")
+    *_, last = key.split(".")
+    node = config
+    for name in key.split("."):
+        if not isinstance(node, ConfigDict) or name not in node:
+            raise InputError(_unknown(key, name, node))
+        parent, node = node, node[name]
+    if isinstance(node, ConfigDict):
+        raise InputError(f"--config.{key}: a group; set one of {', '.join(node)}.")
+    parent[last] = _parse(key, text, node)
+
+
+def override_all(config: ConfigDict, settings: Sequence[str]) -> None:
+    """Applies each; a `style_image` asked for is that one or an error, no stand-in."""
+    for setting in settings:
+        override(config, setting)
+    if any(setting.startswith("style_image=") for setting in settings):
+        config.default_style_image = ""
+
+
+def apply_quick(config: ConfigDict) -> list[str]:
+    """Applies the config's own `quick` section; returns what changed, a line a key."""
+    if "quick" not in config:
+        raise InputError("this config has no quick section; leave --quick off.")
+    before = records.flatten(config)
+    config.update(config.quick)
+    after = records.flatten(config)
+    return [
+        f"{key} {before[key]} -> {value}"
+        for key, value in after.items()
+        if not key.startswith("quick.") and before[key] != value
+    ]
+
+
+def unflatten(flat: Mapping[str, Any]) -> ConfigDict:
+    """The config that `records.flatten` made this of, as model files keep theirs."""
+    config = ConfigDict()
+    for key, value in flat.items():
+        *groups, last = key.split(".")
+        node = config
+        for name in groups:
+            if name not in node:
+                node[name] = ConfigDict()
+            node = node[name]
+        node[last] = value
+    return config.lock()
+
+
+def _find(name: str) -> Path:
+    for path in (Path(name), FOLDER / name, FOLDER / f"{name}.py"):
+        if path.is_file():
+            return path
+    known = ", ".join(sorted(path.name for path in FOLDER.glob("[!_]*.py")))
+    raise InputError(f"--config {name}: no such file; configs/ has {known}.")
+
+
+def _unknown(key: str, name: str, node: Any) -> str:
+    names = list(node) if isinstance(node, ConfigDict) else []
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f'--config.{key}: no key "{name}". Did you mean "{close[0]}"?'
+    there = ", ".join(names) or "nothing below it"
+    return f'--config.{key}: no key "{name}"; there is {there}.'
+
+
+def _parse(key: str, text: str, old: Any) -> Any:
+    kind = type(old)
+    try:
+        if kind is str:
+            return text
+        if kind is bool:
+            return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+        if kind is int:
+            return int(text.replace("_", ""))
+        if kind is float:
+            return float(text)
+        value = ast.literal_eval(text)
+        if type(value) is kind:
+            return value
+    except (ValueError, KeyError, SyntaxError):
+        pass
+    raise InputError(f"--config.{key}={text!r}: not a {kind.__name__}, as {old!r} is.")

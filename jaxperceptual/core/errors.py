@@ -1,0 +1,23 @@
+"""The one exception that means "your input, not our code", and two common checks."""
+
+from collections.abc import Sequence
+
+
+class InputError(ValueError):
+    """Bad input from outside: a file, a flag, a weight, a device count.
+
+    The message is one line that gives the value, the rule and the way out. Commands
+    print it without a traceback and exit with 2 (`cli.main`).
+    """
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """InputError unless `low <= value <= high`; NaN is not."""
+    if not low <= value <= high:
+        raise InputError(f"{name} {value}; use {low} to {high}.")
+
+
+def check_choice(name: str, value: str, known: Sequence[str]) -> None:
+    """InputError unless the value is one of the known ones."""
+    if value not in known:
+        raise InputError(f"{name} {value}: unknown; use {' or '.join(known)}.")

@@ -1,0 +1,80 @@
+"""Memory: what this process took, giving it back to the system, running out of it."""
+
+import contextlib
+import ctypes
+import functools
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+
+from jaxperceptual.core.errors import InputError
+
+_STATUS = Path("/proc/self/status")
+
+
+def peak_memory() -> int:
+    """Bytes of RAM that this process has taken at most."""
+    if _STATUS.exists():  # `getrusage` would begin with the parent's
+        return _peak_of(_STATUS.read_text())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS
+
+
+def memory_of_importing(module: str) -> int | None:
+    """Bytes of RAM of a Python process that imports just this; None off Linux."""
+    if not _STATUS.exists():
+        return None
+    code = f"import {module}; print(open({str(_STATUS)!r}).read())"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return _peak_of(done.stdout)
+
+
+def _peak_of(status: str) -> int:
+    (line,) = (x for x in status.splitlines() if x.startswith("VmHWM"))
+    return 1024 * int(line.split()[1])
+
+
+def forget_peak_memory() -> None:
+    """What this process takes now is its peak, from here on; on Linux alone."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+LONG = 0.3  # s of compiling, after which it pays to give memory back
+
+
+@functools.cache
+def give_memory_back_after_compiling() -> None:
+    """From now on: `give_memory_back` after each long compilation, before it runs."""
+
+    def listen(event, seconds, **_):
+        if event == "/jax/core/compile/backend_compile_duration" and seconds > LONG:
+            give_memory_back()
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+
+
+def give_memory_back() -> None:
+    """Returns what was freed to the system, which glibc would keep for this process.
+
+    Compiling a training step leaves some 600 MB. Takes some 0.1 s; does nothing with
+    another C library.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+@contextlib.contextmanager
+def enough_memory(what: str, way_out: str) -> Iterator[None]:
+    """Turns running out of memory, here or on the device, into an InputError."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # XLA's is one of the latter
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise InputError(f"{what} does not fit into memory; use {way_out}.") from error

@@ -1,0 +1,44 @@
+"""Records of what a run or a result was made with, and whether two are the same."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+
+class Difference(NamedTuple):
+    """A key whose values differ; None stands for no such key."""
+
+    key: str
+    was: Any
+    now: Any
+
+
+def first_difference(
+    was: Mapping[str, Any],
+    now: Mapping[str, Any],
+    *,
+    free: Callable[[str], bool] = lambda key: False,
+) -> Difference | None:
+    """The first key of flat records whose values are not equal, `now`'s keys first.
+
+    Values are compared as JSON keeps them: tuples are lists. `free` says of a key that
+    it may differ.
+    """
+    was, now = (json.loads(json.dumps(record)) for record in (was, now))
+    for key in now | was:
+        if not free(key) and was.get(key) != now.get(key):
+            return Difference(key, was.get(key), now.get(key))
+    return None
+
+
+def flatten(record: Mapping[str, Any] | ConfigDict) -> dict[str, Any]:
+    """`{"data": {"image_size": 256}}` as `{"data.image_size": 256}`."""
+    flat: dict[str, Any] = {}
+    for key, value in record.items():
+        if isinstance(value, Mapping | ConfigDict):
+            flat |= {f"{key}.{inner}": v for inner, v in flatten(value).items()}
+        else:
+            flat[key] = value
+    return flat

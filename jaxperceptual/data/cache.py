@@ -1,0 +1,133 @@
+"""Every photo decoded once, then read from a memory map [N size size 3] on disk."""
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from concurrent import futures
+from pathlib import Path
+
+import numpy as np
+import tqdm
+from jaxtyping import UInt8
+
+from jaxperceptual.core import files, machine
+from jaxperceptual.core.errors import InputError
+from jaxperceptual.data.decoded import Decoded
+
+
+class Cached:
+    """As `Decoded`: rows of a uint8 memory map, which each process maps anew."""
+
+    def __init__(self, path: Path, bad: dict[int, str]):
+        self._path = str(path)
+        self._bad = bad
+
+    @property
+    def table(self) -> UInt8[np.ndarray, "n size size 3"]:
+        """All photos; the rows of bad ones are empty."""
+        return _open_map(self._path)
+
+    def pixels(self, i: int, draws: np.ndarray) -> UInt8[np.ndarray, "size size 3"]:
+        del draws  # no crop
+        self._check(i)
+        return np.array(self.table[i])
+
+    def row(self, i: int, draws: np.ndarray) -> np.int32:
+        """Where in `table` its pixels are; InputError as `pixels` raises it."""
+        del draws
+        self._check(i)
+        return np.int32(i)
+
+    def _check(self, i: int) -> None:
+        if i in self._bad:
+            raise InputError(self._bad[i])
+
+
+def open_cache(folder: Path, photos: Decoded) -> Cached:
+    """The cache in `folder` of just these photos at this size, made now if need be.
+
+    Its name holds a hash of what it is made of, so that one that is there is right, and
+    is never changed under a run that reads it.
+
+    Raises:
+      InputError: The folder cannot be written or lacks the room, or no image can be
+        used.
+    """
+    key = {
+        "version": 1,
+        "num_images": len(photos.source),
+        "files": photos.source.fingerprint(),
+        "image_size": photos.image_size,
+        "resize": "stretch",
+    }
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    table, notes = folder / f"{digest}.npy", folder / f"{digest}.json"
+    if table.is_file() and notes.is_file():
+        try:
+            skipped = json.loads(notes.read_text())["skipped"]
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"cache: {notes} cannot be read; delete it.") from error
+        return Cached(table, {int(i): reason for i, reason in skipped.items()})
+
+    num_bytes = key["num_images"] * photos.image_size**2 * 3
+    temporary = folder / f".{digest}.{secrets.token_hex(4)}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # A memory map that outgrows the disk kills the process: ask first.
+        free = shutil.disk_usage(folder).free
+        if free < num_bytes:
+            raise InputError(
+                f"cache={folder}: needs {num_bytes / 1e9:.1f} GB, {free / 1e9:.1f} GB "
+                "are free; choose another folder, or do without."
+            )
+        bad = _fill(temporary, photos)
+        files.write_text(notes, json.dumps({"key": key, "skipped": bad}))
+        os.replace(temporary, table)
+    except OSError as error:
+        raise InputError(
+            f"cache={folder}: cannot be written ({error.strerror}); choose a folder "
+            "that is writable and has room."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+    return Cached(table, bad)
+
+
+@functools.lru_cache(4)
+def _open_map(path: str) -> np.ndarray:
+    return np.load(path, mmap_mode="r")
+
+
+def _fill(path: Path, photos: Decoded) -> dict[int, str]:
+    """Writes the table; returns the reasons of the rows that stay empty."""
+    num_images, size = len(photos.source), photos.image_size
+    rows = np.lib.format.open_memmap(
+        path, mode="w+", dtype=np.uint8, shape=(num_images, size, size, 3)
+    )
+    bad = {}
+
+    def fill(i: int) -> None:
+        try:
+            rows[i] = photos.pixels(i, np.empty(0))
+        except InputError as error:
+            bad[i] = str(error)
+
+    with futures.ThreadPoolExecutor(machine.num_cores()) as pool:
+        done = pool.map(fill, range(num_images))
+        try:
+            for _ in tqdm.tqdm(done, total=num_images, desc="cache", unit="image"):
+                pass
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    if len(bad) == num_images:
+        raise InputError(
+            f"None of the {num_images} images can be used; the first: {bad[0]}"
+        )
+    rows.flush()
+    return dict(sorted(bad.items()))

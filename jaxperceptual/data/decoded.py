@@ -1,0 +1,63 @@
+"""Photos of a source, decoded anew each time and made square."""
+
+import numpy as np
+from jaxtyping import UInt8
+
+from jaxperceptual.core.errors import InputError
+from jaxperceptual.data.sources import EMBEDDED, Source
+from jaxperceptual.images import squares
+
+MIN_SIDE = 16  # px; a smaller image is an icon or a tracking pixel, not a photo
+CROPS = ("stretch", "random", "patch")
+
+
+class Decoded:
+    """Image `i` of a source as a square: stretched, a random crop, or a patch.
+
+    crop: one of `CROPS`; of the embedded photos, what is not a patch is a random crop
+        that varies more.
+
+    Raises InputError for another crop.
+    """
+
+    def __init__(self, source: Source, name: str, image_size: int, crop: str):
+        if crop not in CROPS:
+            raise InputError(f"crop={crop!r}; use one of {', '.join(CROPS)}.")
+        self.source = source
+        self.image_size = image_size
+        self._patch = crop == "patch"
+        boxes = {"random": squares.RANDOM_CROP}
+        box = squares.EMBEDDED_CROP if name == EMBEDDED else boxes.get(crop)
+        self._box = None if self._patch else box
+
+    @property
+    def is_random(self) -> bool:
+        """Whether an image is another one each time."""
+        return self._patch or self._box is not None
+
+    def pixels(self, i: int, draws: np.ndarray) -> UInt8[np.ndarray, "size size 3"]:
+        """uint8 RGB; `draws` are four numbers in [0, 1) that place the crop.
+
+        Raises:
+          InputError: The image cannot be decoded, is below `MIN_SIDE`, or is smaller
+            than the patch to be cut from it.
+        """
+        size = self.image_size
+        if self._patch:
+            photo = self.source.load(i, at_least=None)
+            self._check(i, photo.size, size, f"a patch of {size} px is not scaled")
+            return np.array(squares.patch(photo, size, draws))
+        # Twice what is needed leaves the antialiasing to the resize; a crop takes as
+        # little as two thirds of a side.
+        photo = self.source.load(i, at_least=3 * size if self._box else 2 * size)
+        self._check(i, photo.size, MIN_SIDE, "smaller ones are icons")
+        if self._box is None:
+            return np.array(squares.stretched(photo, size))
+        return np.array(squares.random_crop(photo, size, self._box, draws))
+
+    def _check(self, i: int, sides: tuple[int, int], least: int, why: str) -> None:
+        if min(sides) < least:
+            raise InputError(
+                f"{self.source.name(i)}: {sides[0]} x {sides[1]} px; the short side "
+                f"needs {least} px: {why}."
+            )

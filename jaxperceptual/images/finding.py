@@ -1,0 +1,49 @@
+"""Image files in folders."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxperceptual.core.errors import InputError
+
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"),
+    *(".gif", ".ppm", ".pgm"),
+)
+
+
+def find_images(
+    path: str | Path, *, suffixes: Sequence[str] = IMAGE_SUFFIXES
+) -> list[Path]:
+    """Files below a folder whose suffix, in any case, is listed; sorted.
+
+    Goes into subfolders and through links; skips names that start with a dot. A path
+    that is a file is returned alone, whatever its suffix.
+
+    Raises:
+      InputError: The path does not exist, or the folder holds no such file.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise InputError(f"{path}: no such file or folder; check the path.")
+    found, seen = [], set()
+    for folder, folders, names in os.walk(path, followlinks=True):
+        real = os.path.realpath(folder)
+        # A link to a parent folder would be walked for ever.
+        folders[:] = [] if real in seen else [f for f in folders if f[0] != "."]
+        if real in seen:
+            continue
+        seen.add(real)
+        found += [
+            Path(folder, file)
+            for file in names
+            if file[0] != "." and file.lower().endswith(tuple(suffixes))
+        ]
+    if not found:
+        raise InputError(
+            f"{path}: no images in this folder; names ending in "
+            f"{' '.join(suffixes)} count, in subfolders too."
+        )
+    return sorted(found)

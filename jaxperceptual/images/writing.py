@@ -1,0 +1,96 @@
+"""Pixels to image files: formats by suffix, whole files or none."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from jaxperceptual.core import files
+from jaxperceptual.core.errors import InputError
+from jaxperceptual.core.types import Image
+from jaxperceptual.images.reading import pil
+
+_FORMATS = {
+    ".jpg": ("JPEG", {"quality": 95}),
+    ".jpeg": ("JPEG", {"quality": 95}),
+    ".png": ("PNG", {}),
+    ".webp": ("WEBP", {"quality": 95}),
+    ".bmp": ("BMP", {}),
+    ".tif": ("TIFF", {"compression": "tiff_deflate"}),
+    ".tiff": ("TIFF", {"compression": "tiff_deflate"}),
+}
+WRITABLE_SUFFIXES = tuple(_FORMATS)
+_NO_ALPHA = ("JPEG", "BMP")
+_LONGEST = {"JPEG": 65_500, "WEBP": 16_383}  # px; what their encoders refuse beyond
+
+
+def without_white(image: Image, alpha: UInt8[np.ndarray, "h w"]) -> Image:
+    """The colours that, with this alpha, laid over white look like `image`.
+
+    Both as `read_with_alpha` gives them. Where nothing is seen: white.
+    """
+    share = alpha[..., None].astype(np.float32) / 255
+    seen = 255 + (image - 255) / np.maximum(share, 1 / 255)
+    return np.where(share > 0, np.clip(seen, 0, 255), 255).astype(np.float32)
+
+
+def check_fits(path: str | Path, width: int, height: int) -> None:
+    """Raises InputError if the format that the suffix names has no room for so many."""
+    kind, _ = _FORMATS[Path(path).suffix.lower()]
+    most = _LONGEST.get(kind, math.inf)
+    if max(width, height) > most:
+        raise InputError(
+            f"{path}: {width} x {height} px; {kind} has sides of {most} px at most: "
+            "use .png."
+        )
+
+
+def write_image(
+    path: str | Path,
+    image: Image,
+    *,
+    alpha: UInt8[np.ndarray, "h w"] | None = None,
+) -> None:
+    """Clips to [0, 255], rounds, and writes the format that the suffix names.
+
+    The file appears whole or not at all; one that was there is replaced.
+
+    Args:
+      path: Ends in one of `WRITABLE_SUFFIXES`; its folder exists.
+      image: RGB float32 [h w 3], [0, 255].
+      alpha: Stored beside the colours, uint8 [h w]; for PNG, WebP and TIFF.
+
+    Raises:
+      InputError: Another suffix, a folder that cannot be written to, alpha in a
+        format without it, pixels that are not finite, or sides too long for the
+        format.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in _FORMATS:
+        raise InputError(
+            f"{path}: cannot write {path.suffix or 'a name without suffix'}; "
+            f"use one of {' '.join(WRITABLE_SUFFIXES)}."
+        )
+    kind, options = _FORMATS[path.suffix.lower()]
+    if alpha is not None and kind in _NO_ALPHA:
+        raise InputError(f"{path}: {kind} has no transparency; use .png or .webp.")
+    if not np.isfinite(image).all():
+        raise InputError(
+            f"{path}: not written, the image holds NaN or infinite values; "
+            "was the model trained to a finite loss?"
+        )
+    pixels = np.rint(np.clip(image, 0, 255)).astype(np.uint8)
+    if alpha is not None:
+        pixels = np.dstack([pixels, alpha])
+
+    try:
+        with files.replacing(path) as file:
+            pil.fromarray(pixels).save(file, kind, **options)
+    except (OSError, ValueError) as error:  # ValueError: sides beyond the format's
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"{path}: cannot be written ({reason}); choose a folder that exists, is "
+            "writable and has room, and a format that holds "
+            f"{pixels.shape[1]} x {pixels.shape[0]} px."
+        ) from error

@@ -1,0 +1,119 @@
+"""Many photos on disk to stylised, or restored, photos on disk."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as pil
+
+from jaxperceptual.core.errors import InputError
+from jaxperceptual.core.memory import enough_memory
+from jaxperceptual.images.reading import fit, read_header, read_with_alpha
+from jaxperceptual.images.writing import check_fits
+from jaxperceptual.inference import jobs
+from jaxperceptual.inference.restorer import Restorer, restore
+from jaxperceptual.inference.stylizer import Stylizer, mix
+
+
+def restore_files(
+    restorer: Restorer, todo: Sequence[jobs.Job], *, histogram_match: bool | None = None
+) -> Iterator[jobs.Result]:
+    """Restores and writes; yields each job once it is written, or known not to be.
+
+    That is for a photo that cannot be read, or whose format has no room for the result.
+    Alpha is enlarged as bicubic interpolation has it. Raises InputError when an output
+    cannot be written or memory does not suffice.
+    """
+    for job in todo:
+        try:
+            image, alpha = read_with_alpha(job.source)
+        except InputError as error:
+            yield jobs.Result(job, error)
+            continue
+        h, w = (restorer.factor * side for side in image.shape[:2])
+        try:
+            check_fits(job.target, w, h)
+        except InputError as error:
+            yield jobs.Result(job, error)
+            continue
+        output = restore(restorer, image, histogram_match=histogram_match)
+        with enough_memory(f"an output of {w} x {h} px", "a part of the image"):
+            if alpha is not None:
+                small = pil.fromarray(alpha)
+                alpha = np.array(small.resize((w, h), pil.Resampling.BICUBIC))
+            jobs.write(job.target, output, alpha)
+        yield jobs.Result(job, None)
+
+
+# A batch holds no more pixels than this, so that memory is bounded by one big image.
+MAX_BATCH_PIXELS = 4 * 1024**2
+
+
+def stylize_files(
+    stylizer: Stylizer,
+    todo: Sequence[jobs.Job],
+    *,
+    size: int | None = None,
+    strength: float = 1.0,
+    preserve_color: bool = False,
+    batch_size: int = 4,
+) -> Iterator[jobs.Result]:
+    """Stylises and writes; yields each job once it is written or found unreadable.
+
+    Photos of equal size go through the network together, at most `batch_size` at once;
+    only those of one batch are in memory. `size` bounds the longer side, in pixels.
+
+    Raises InputError when an output cannot be written or memory does not suffice.
+    """
+    for group in _batches(todo, size, batch_size):
+        # What a header says may be a pixel off what decoding and scaling give.
+        photos: dict[tuple[int, ...], list[tuple]] = {}
+        for job in group:
+            try:
+                image, alpha = read_with_alpha(job.source, size=size)
+            except InputError as error:
+                yield jobs.Result(job, error)
+            else:
+                photos.setdefault(image.shape, []).append((job, image, alpha))
+        for same_shape in photos.values():
+            batch = np.stack([image for _, image, _ in same_shape])
+            outputs = _apply(stylizer, batch) if strength > 0 else batch
+            for (job, image, alpha), output in zip(same_shape, outputs, strict=True):
+                mixed = mix(
+                    image, output, strength=strength, preserve_color=preserve_color
+                )
+                jobs.write(job.target, mixed, alpha)
+                yield jobs.Result(job, None)
+
+
+def _batches(
+    todo: Sequence[jobs.Job], size: int | None, batch_size: int
+) -> Iterator[list[jobs.Job]]:
+    """Jobs of equal image size together, unreadable ones each alone."""
+    groups: dict[tuple[int, int] | None, list[jobs.Job]] = {}
+    for job in todo:
+        groups.setdefault(_read_shape(job.source, size), []).append(job)
+    for shape, group in groups.items():
+        pixels = shape[0] * shape[1] if shape else MAX_BATCH_PIXELS
+        n = max(1, min(batch_size, MAX_BATCH_PIXELS // pixels))
+        yield from (group[start : start + n] for start in range(0, len(group), n))
+
+
+def _read_shape(path: Path, size: int | None) -> tuple[int, int] | None:
+    """Height and width that the photo will have, from its header; None if unreadable.
+
+    Decoding is what judges a file, and says why; this only finds photos of equal size.
+    """
+    try:
+        header = read_header(path)
+    except InputError:
+        return None
+    return fit(header.height, header.width, size)
+
+
+def _apply(stylizer: Stylizer, batch: np.ndarray) -> np.ndarray:
+    n, h, w, _ = batch.shape
+    with enough_memory(
+        f"{n} image(s) of {w} x {h} px", "a smaller --size or --batch-size"
+    ):
+        return stylizer(batch)

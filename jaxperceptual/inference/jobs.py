@@ -1,0 +1,209 @@
+"""Photos to be made into other photos: which file becomes which, and writing it.
+
+`plan` looks at names only and raises before anything is written; `work_off` is what a
+command does with the jobs.
+"""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from jaxperceptual.core.errors import InputError
+from jaxperceptual.core.types import Image
+from jaxperceptual.images.finding import IMAGE_SUFFIXES, find_images
+from jaxperceptual.images.writing import WRITABLE_SUFFIXES, without_white, write_image
+
+OPAQUE_SUFFIXES = (".bmp", ".jpeg", ".jpg")  # have no place for alpha
+
+
+class Job(NamedTuple):
+    """One photo, and where what is made of it goes."""
+
+    source: Path
+    target: Path
+
+
+class Result(NamedTuple):
+    """What became of a job: written, or the reason why its photo could not be read."""
+
+    job: Job
+    error: InputError | None
+
+
+def plan(inputs: Sequence[str], output: str | None, *, label: str) -> list[Job]:
+    """The jobs for files and folders; `output` is a folder or, for one photo, a file.
+
+    Folders are searched recursively and keep their sub-folders below the output folder;
+    what lies in an output folder within them (an earlier run's) is left out. Without
+    an output, NAME.jpg becomes NAME-LABEL.jpg and a folder NAME becomes the folder
+    NAME-LABEL, both in the current folder.
+
+    Raises InputError, with nothing written, for missing or empty inputs, an output that
+    is an input, two inputs with one output, and an output that cannot be written.
+    """
+    as_file = output is not None and _names_a_file(output)
+    jobs = []
+    for given in inputs:
+        path = Path(given)
+        if path.is_dir():
+            if as_file:
+                raise InputError(
+                    f"-o {output} names one file, but {given} is a folder; "
+                    "give a folder with -o."
+                )
+            jobs += _plan_folder(path, output, label)
+        elif path.is_file():
+            suffix = _target_suffix(path)
+            default = Path(f"{path.stem}-{label}{suffix}")
+            in_folder = Path(output or "") / f"{path.stem}{suffix}"
+            target = Path(output) if as_file else in_folder if output else default
+            jobs.append(Job(path, target))
+        else:
+            raise InputError(f"{given}: no such photo or folder; check the name.")
+    jobs = list(dict.fromkeys(jobs))  # the same photo twice is one job
+    if as_file and len(jobs) > 1:
+        raise InputError(
+            f"-o {output} names one file, but there are {len(jobs)} inputs; "
+            "give a folder with -o."
+        )
+    _check_targets(jobs)
+    return jobs
+
+
+def run_jobs(results: Iterator[Result], todo: Sequence[Job], prog: str) -> int:
+    """Draws the results, which does the work, and tells of it; the exit code.
+
+    That is 0, or 1 where some and 2 where all photos could not be read. The error of a
+    single photo is raised.
+    """
+    for change, count in format_changes(todo).items():
+        print(f"{prog}: note: {change} ({count})", file=sys.stderr)
+    single = len(todo) == 1
+    failures = 0
+    for job, error in tqdm(results, total=len(todo), unit="image", disable=single):
+        if error and single:
+            raise error
+        if error:
+            failures += 1
+            tqdm.write(f"{prog}: {error}", file=sys.stderr)
+        elif single:
+            print(job.target)
+    if failures:
+        print(
+            f"{prog}: {failures} of {len(todo)} images could not be read, "
+            "and were left out",
+            file=sys.stderr,
+        )
+    return 2 if failures == len(todo) else 1 if failures else 0
+
+
+def format_changes(jobs: Sequence[Job]) -> Counter[str]:
+    """How many photos become PNG, because their own format is not written."""
+    return Counter(
+        f"{job.source.suffix or 'a file without a suffix'} is saved as .png"
+        for job in jobs
+        if job.target.suffix == ".png"
+        and job.source.suffix.lower() not in WRITABLE_SUFFIXES
+    )
+
+
+def _plan_folder(folder: Path, output: str | None, label: str) -> list[Job]:
+    root = Path(output or f"{folder.resolve().name}-{label}")
+    own = root.resolve()
+    found = [
+        path
+        for path in find_images(folder)
+        if own == folder.resolve() or own not in path.resolve().parents
+    ]
+    if not found:
+        raise InputError(
+            f"{folder}: no images in this folder but those of the output {root}; "
+            "give another."
+        )
+    targets = (root / path.relative_to(folder) for path in found)
+    return [
+        Job(path, target.with_suffix(_target_suffix(path)))
+        for path, target in zip(found, targets, strict=True)
+    ]
+
+
+def _names_a_file(output: str) -> bool:
+    """Whether -o means a file; raises InputError for a file that is no such image."""
+    path = Path(output)
+    if path.is_dir() or output.endswith(("/", os.sep)):
+        return False
+    if path.suffix.lower() in WRITABLE_SUFFIXES:
+        return True
+    if path.exists() or path.suffix.lower() in IMAGE_SUFFIXES:
+        raise InputError(
+            f"-o {output}: not a format that is written; "
+            f"use a folder, or a file ending in {' '.join(WRITABLE_SUFFIXES)}."
+        )
+    return False
+
+
+def _target_suffix(source: Path) -> str:
+    return source.suffix if source.suffix.lower() in WRITABLE_SUFFIXES else ".png"
+
+
+def _check_targets(jobs: Sequence[Job]) -> None:
+    # By device and inode, as os.path.samefile: links do not hide an input.
+    inputs = {_identity(job.source): job.source for job in jobs}
+    sources: dict[str, Path] = {}
+    for job in jobs:
+        target = job.target
+        if target.exists() and _identity(target) in inputs:
+            raise InputError(
+                f"{target}: the output for {job.source} is the input "
+                f"{inputs[_identity(target)]}; choose another output with -o."
+            )
+        if target.is_dir():
+            raise InputError(f"{target}: a folder; choose another output with -o.")
+        name = os.path.join(os.path.realpath(target.parent), target.name)
+        if name in sources:
+            raise InputError(
+                f"{sources[name]} and {job.source} would both become {target}; "
+                "put them into different folders."
+            )
+        sources[name] = job.source
+    for folder in dict.fromkeys(job.target.parent for job in jobs):
+        existing = next(p for p in (folder, *folder.parents) if p.exists())
+        if not existing.is_dir():
+            raise InputError(
+                f"{existing}: not a folder; choose another output with -o."
+            )
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise InputError(
+                f"{existing}: folder is not writable; choose another with -o."
+            )
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def write(path: Path, image: Image, alpha: np.ndarray | None) -> None:
+    """Writes a result [h w 3] in [0, 255], folders included; alpha where there is room.
+
+    The result is what is to be seen over white, as `reading.read_with_alpha` reads.
+    Raises InputError if that cannot be.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix.lower() in OPAQUE_SUFFIXES:
+            alpha = None
+        if alpha is not None:
+            image = without_white(image, alpha)
+        write_image(path, image, alpha=alpha)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror or error}); "
+            "choose another output with -o."
+        ) from error

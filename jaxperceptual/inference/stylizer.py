@@ -1,0 +1,156 @@
+"""A trained style model and a photo of any size to a stylised photo."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxperceptual.core.memory import give_memory_back
+from jaxperceptual.core.precision import dtype, products
+from jaxperceptual.core.types import Image
+from jaxperceptual.images import color
+from jaxperceptual.networks.folding import fold
+from jaxperceptual.networks.model_file import Model, build_net
+from jaxperceptual.ops import onednn
+from jaxperceptual.ops.margin import Margin
+
+MIN_STEP = 32  # px
+
+
+class Stylizer:
+    """A style model, ready to run on images of any size: load once, call many times.
+
+    Compiling takes seconds, so sizes share programs: an image lies at the top left of
+    a canvas, whose sides are `canvas_side(h)` and `canvas_side(w)`, and comes out as if
+    it were alone, to rounding. That is up to an eighth of work for nothing on each
+    side; `warm_up` makes a program for one size exactly. A batch norm is part of the
+    convolutions (`folding.fold`). Programs for canvases come from JAX's persistent
+    cache where there is one.
+
+    An image is never cut into tiles: instance norm looks at the whole of it, so tiles
+    would differ in brightness. 4096 x 4096 therefore takes several GB of memory.
+
+    model: whose task is "style".
+    precision: "float32"; "tf32" or "bfloat16" (see `precision`) are faster where the
+        device has units for them, and a fraction of a grey level off.
+
+    Attributes:
+      num_programs: how many have been compiled.
+    """
+
+    def __init__(self, model: Model, *, precision: str = "float32"):
+        net = build_net(model, dtype(precision))
+        net, variables = fold(net, model.variables)
+        self._variables = jax.device_put(variables)
+        self._exact: dict[tuple[int, ...], Callable[..., jax.Array]] = {}
+        self.num_programs = 0
+
+        def apply(variables, images, margin=None):
+            self.num_programs += 1  # while it is traced
+            with products(precision):
+                return net.apply(variables, images, train=False, margin=margin)
+
+        # Of its own, so that nothing else compiles what is traced for `_exact`.
+        def apply_exactly(variables, images):
+            return apply(variables, images)
+
+        self._apply = jax.jit(apply)
+        self._apply_exactly = jax.jit(apply_exactly)
+
+    def warm_up(self, h: int, w: int, num_images: int = 1) -> "Stylizer":
+        """Compiles, and runs once, what images of just this size will be given to.
+
+        On an x86 CPU its convolutions are oneDNN's where they can be (`onednn`), the
+        fastest there are, and every process compiles it anew, in seconds.
+        """
+        shape = num_images, h, w, 3
+        images = jnp.zeros(shape)
+        with onednn.programs():
+            lowered = self._apply_exactly.lower(self._variables, images)
+            self._exact[shape] = lowered.compile()
+        give_memory_back()
+        jax.block_until_ready(self(images))
+        return self
+
+    def __call__(
+        self, images: Float[Array | np.ndarray, "*n h w 3"]
+    ) -> Float[Array | np.ndarray, "*n h w 3"]:
+        """Stylises [h w 3] or [n h w 3], RGB in [0, 255]; same kind and shape back."""
+        if images.ndim not in (3, 4) or images.shape[-1] != 3:
+            raise ValueError(f"images: shape {images.shape}; use [h w 3] or [n h w 3].")
+        if 0 in images.shape:
+            raise ValueError(f"images: shape {images.shape}; there is no pixel.")
+        on_host = isinstance(images, np.ndarray)
+        batch = (images if images.ndim == 4 else images[None]).astype(np.float32)
+        n, h, w, _ = batch.shape
+        traced = isinstance(batch, jax.core.Tracer)  # has no use for what is compiled
+        if batch.shape in self._exact and not traced:
+            outputs = self._exact[batch.shape](self._variables, batch)
+            outputs = np.asarray(outputs) if on_host else outputs
+        else:
+            outputs = self._apply(self._variables, *_on_canvas(batch))
+            # Free on the host; on a device it compiles for each shape of images.
+            outputs = (np.asarray(outputs) if on_host else outputs)[:n, :h, :w]
+        return outputs if images.ndim == 4 else outputs[0]
+
+
+def _on_canvas(batch):
+    """The batch, enlarged to what it shares a program with, and the margin."""
+    n, h, w, _ = batch.shape
+    rows, columns = canvas_side(h) - h, canvas_side(w) - w
+    more = 2 ** (n - 1).bit_length() - n
+    pad = np.pad if isinstance(batch, np.ndarray) else jnp.pad
+    canvas = pad(batch, ((0, more), (0, rows), (0, columns), (0, 0)))
+    return canvas, Margin(np.int32(rows), np.int32(columns))
+
+
+def canvas_side(side: int) -> int:
+    """The canvas for so many pixels: multiples of `MIN_STEP`, at most 8 an octave."""
+    step = max(MIN_STEP, 2 ** (side.bit_length() - 4))
+    return -(-side // step) * step
+
+
+def stylize(
+    model: Model | Stylizer,
+    image: Image,
+    *,
+    strength: float = 1.0,
+    preserve_color: bool = False,
+) -> Image:
+    """The stylised photo [h w 3] in [0, 255]; see `mix` for both options.
+
+    A `Stylizer` in place of a model saves compiling again for the next image.
+    """
+    stylizer = model if isinstance(model, Stylizer) else Stylizer(model)
+    stylized = stylizer(image) if strength > 0 else image
+    return mix(image, stylized, strength=strength, preserve_color=preserve_color)
+
+
+def mix(
+    photo: Image,
+    stylized: Image,
+    *,
+    strength: float = 1.0,
+    preserve_color: bool = False,
+) -> Image:
+    """Puts some of the photo back into its stylised self, both in [0, 255].
+
+    preserve_color: brightness from the stylised image, colour from the photo, that is Y
+        of the one with Cb and Cr of the other (luminance-only transfer of Gatys et
+        al., "Preserving Color in Neural Artistic Style Transfer", 2016). What leaves
+        [0, 255] by that is clipped.
+    strength: 0 gives the photo, 1 the stylised image, in between a blend of the two.
+
+    Raises ValueError for a strength outside [0, 1].
+    """
+    if not 0 <= strength <= 1:
+        raise ValueError(f"strength={strength}; use 0 (the photo) to 1 (all style).")
+    if preserve_color:
+        # Cb and Cr depend on B - Y and R - Y alone: adding grey keeps them.
+        shift = color.luma(stylized - photo)
+        stylized = np.clip(photo + shift[..., None], 0.0, 255.0)
+    if strength == 1:
+        return stylized
+    return (photo + np.float32(strength) * (stylized - photo)).astype(np.float32)

@@ -1,0 +1,210 @@
+"""Convolutions, norms, residual blocks, scaled tanh: parts of section 3.1's networks.
+
+Parameters are float32, and so are a norm's statistics; convolutions compute in `dtype`,
+and what flows between layers is of that kind.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from jaxperceptual import ops
+from jaxperceptual.core.errors import InputError
+from jaxperceptual.ops.margin import Margin
+
+NORMS = ("batch", "instance")
+UPSAMPLINGS = ("transposed", "resize")
+EPSILON = 1e-5  # Torch's, in both norms
+MOMENTUM = 0.9  # of batch norm's running averages: Torch's 0.1 the other way round
+
+
+class Norm(nn.Module):
+    """Spatial batch or instance norm over [n h w c], with an optional ReLU.
+
+    Batch norm keeps running averages in `batch_stats` and uses them when not `train`.
+    With `axis_name`, a batch is that of all devices on the axis.
+    """
+
+    kind: str
+    relu: bool = True
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "n h w c"], *, train: bool, margin: Margin | None = None
+    ) -> jax.Array:
+        c = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (c,))
+        bias = self.param("bias", nn.initializers.zeros, (c,))
+        if self.kind == "instance" and margin is not None:
+            return ops.norm_within(
+                x, scale, bias, margin, epsilon=EPSILON, relu=self.relu
+            )
+        if self.kind == "instance":
+            y, _, _ = ops.norm(
+                x, scale, bias, over_batch=False, epsilon=EPSILON, relu=self.relu
+            )
+            return y
+        mean = self.variable("batch_stats", "mean", jnp.zeros, (c,))
+        variance = self.variable("batch_stats", "var", jnp.ones, (c,))
+        if not train:
+            gain = jax.lax.rsqrt(variance.value + EPSILON) * scale
+            y = (x - mean.value) * gain + bias
+            return (nn.relu(y) if self.relu else y).astype(x.dtype)
+        y, batch_mean, batch_variance = ops.norm(
+            x,
+            scale,
+            bias,
+            over_batch=True,
+            epsilon=EPSILON,
+            relu=self.relu,
+            axis_name=None if self.is_initializing() else self.axis_name,
+        )
+        if not self.is_initializing():
+            for running, seen in ((mean, batch_mean), (variance, batch_variance)):
+                running.value = MOMENTUM * running.value + (1 - MOMENTUM) * seen.ravel()
+        return y
+
+
+class Conv(nn.Module):
+    """A convolution, `kernel` [k k i o] and `bias` [o], plain or upsampling.
+
+    `upsample` is None, "transposed" (stride 1/2) or "resize" (nearest x2, then conv).
+    A bias in front of a norm (`trained_bias=False`) is part of the published layout
+    and of its parameter count, but the norm cancels it: its gradient is exactly zero,
+    and stopping it keeps the rounding noise there from Adam, which would scale that
+    noise to full steps.
+    """
+
+    features: int
+    size: int
+    stride: int = 1
+    padding: int = 0
+    upsample: str | None = None
+    relu: bool = False
+    trained_bias: bool = True
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "n h w c"], margin: Margin | None = None
+    ) -> jax.Array:
+        kernel = self.param(
+            "kernel",
+            nn.initializers.lecun_normal(),
+            (self.size, self.size, x.shape[-1], self.features),
+        )
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        if not self.trained_bias:
+            bias = jax.lax.stop_gradient(bias)
+        x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
+        if self.upsample == "transposed":
+            return ops.conv_transpose(x, kernel, bias, relu=self.relu)
+        if self.upsample == "resize":
+            return ops.upsample_conv(x, kernel, bias, margin, relu=self.relu)
+        return ops.conv(
+            x, kernel, bias, stride=self.stride, p=self.padding, relu=self.relu
+        )
+
+
+class ConvBlock(nn.Module):
+    """Convolution, norm (None for none), and a ReLU unless `relu` is off.
+
+    With a `margin`, that of the input, which must be zeros, so is that of the output.
+    """
+
+    features: int
+    size: int
+    norm: str | None
+    stride: int = 1
+    padding: int = 0
+    upsample: str | None = None
+    relu: bool = True
+    axis_name: str | None = None
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "n h w c"], *, train: bool, margin: Margin | None = None
+    ) -> jax.Array:
+        x = Conv(
+            self.features,
+            self.size,
+            self.stride,
+            self.padding,
+            self.upsample,
+            relu=self.relu and self.norm is None,
+            trained_bias=self.norm is None,
+            dtype=self.dtype,
+            name="conv",
+        )(x, margin)
+        if margin is not None:
+            margin = margin.scaled(2 if self.upsample else 1, self.stride)
+        if self.norm is not None:
+            norm = Norm(self.norm, self.relu, self.axis_name, name="norm")
+            x = norm(x, train=train, margin=margin)
+        return x if margin is None else margin.clear(x)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 blocks plus the input; no ReLU after the sum (supplementary, fig. 2).
+
+    Without padding the output is smaller by 2 px a side, and the input is
+    centre-cropped to match.
+    """
+
+    features: int
+    norm: str | None
+    padding: int = 0
+    axis_name: str | None = None
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "n h w c"], *, train: bool, margin: Margin | None = None
+    ) -> jax.Array:
+        def block(relu, name):
+            return ConvBlock(
+                self.features,
+                3,
+                self.norm,
+                padding=self.padding,
+                relu=relu,
+                axis_name=self.axis_name,
+                dtype=self.dtype,
+                name=name,
+            )
+
+        y = block(True, "block1")(x, train=train, margin=margin)
+        y = block(False, "block2")(y, train=train, margin=margin)
+        crop = 2 - 2 * self.padding
+        h, w = x.shape[1:3]
+        y = x[:, crop : h - crop, crop : w - crop] + y
+        return y if margin is None else margin.clear(y)
+
+
+# Each output pixel sums 9 * 9 * 32 = 2,592 rectified inputs of mean 0.4, so one Adam
+# step of 1e-3 can move the sum by 1: at scale 1 that is most of the tanh's slope, and
+# ten steps drive it into the flat ends. What functions the network can be is the same.
+TANH_SCALE = 20.0
+
+
+def scaled_tanh(x: jax.Array) -> jax.Array:
+    """Maps all reals into [0, 255], the paper's output range, in float32."""
+    x = ops.widened(x)
+    return 127.5 * (jnp.tanh(x / TANH_SCALE) + 1.0)
+
+
+def check_net_options(norm: str | None, width: float, upsample: str) -> None:
+    """Raises InputError unless the options name a network that exists."""
+    for name, value, known in (
+        ("norm", norm, (*NORMS, None)),
+        ("upsample", upsample, UPSAMPLINGS),
+    ):
+        if value not in known:
+            names = ", ".join(map(str, known))
+            raise InputError(f"net.{name}={value!r}; use one of {names}.")
+    if not 0.03 <= width <= 8:
+        raise InputError(f"net.width={width}; use 1.0 (paper), 0.5 or so, at most 8.")

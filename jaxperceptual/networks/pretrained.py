@@ -1,0 +1,54 @@
+"""Which model file a name means: a run folder's, a file, or one that ships."""
+
+import os
+from importlib import resources
+from pathlib import Path
+
+from jaxperceptual.core.errors import InputError
+
+FILE_NAME = "model.safetensors"  # within a run folder
+
+_PRETRAINED = Path(str(resources.files("jaxperceptual"))) / "pretrained"
+
+
+def find_model(path: str | os.PathLike) -> Path:
+    """The model file that `path` means: itself, a run folder's, or a shipped name's."""
+    given, path = os.fspath(path), Path(path)
+    if path.is_dir():
+        if (path / FILE_NAME).is_file():
+            return path / FILE_NAME
+        raise InputError(
+            f"{given}: no {FILE_NAME} in this folder; jaxperceptual train writes it "
+            "when a run ends: finish the run, or name another."
+        )
+    if path.exists():
+        return path
+    if given in pretrained_names():
+        return pretrained_path(given)
+    names = ", ".join(pretrained_names()) or "none"
+    raise InputError(
+        f"{given}: no such model; give a model file, a run folder of jaxperceptual "
+        f"train, or the name of a shipped model ({names})."
+    )
+
+
+def model_name(path: str | os.PathLike) -> str:
+    """What tables call the model: its run folder, its file, or its shipped name.
+
+    Raises InputError if there is no such model.
+    """
+    found = find_model(path).resolve()
+    return found.parent.name if found.name == FILE_NAME else found.stem
+
+
+def pretrained_names() -> list[str]:
+    """The models that ship within the package, for `read_model(name)`."""
+    return sorted(path.stem for path in _PRETRAINED.glob("*.safetensors"))
+
+
+def pretrained_path(name: str) -> Path:
+    """Where the shipped model `name` lies. Raises InputError if there is none."""
+    if name not in pretrained_names():
+        names = ", ".join(pretrained_names()) or "none"
+        raise InputError(f"{name}: no shipped model of this name; there is: {names}.")
+    return _PRETRAINED / f"{name}.safetensors"

@@ -1,0 +1,84 @@
+"""A run on disk: everything that continuing it bit for bit takes."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from jaxperceptual.core.errors import InputError
+from jaxperceptual.training.step import TrainState
+
+
+class Checkpoints:
+    """The checkpoints of one run folder, `checkpoints/<step>/`, by orbax.
+
+    A checkpoint holds the state (parameters, statistics, optimiser state, step) and a
+    JSON record (data position, configuration). Orbax writes under a temporary name and
+    renames, so a killed process leaves whole checkpoints only.
+
+    keep_last: how many of the newest to keep.
+    keep_every_steps: besides those, all at multiples of this; 0 for none.
+    """
+
+    def __init__(self, workdir: Path, *, keep_last: int, keep_every_steps: int):
+        if keep_last < 1:
+            raise InputError(f"keep_last={keep_last}; keep at least 1 checkpoint.")
+        self.path = workdir / "checkpoints"
+        self._manager = ocp.CheckpointManager(
+            self.path.absolute(),
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=keep_last,
+                keep_period=keep_every_steps or None,
+                # Remains of a killed process, never a whole checkpoint.
+                cleanup_tmp_directories=True,
+            ),
+        )
+
+    def latest(self) -> int | None:
+        """The newest whole checkpoint's step."""
+        return self._manager.latest_step()
+
+    def save(self, state: TrainState, record: dict[str, Any]) -> None:
+        """Starts writing; `state` is on the host and must not change meanwhile."""
+        step = int(state.step)
+        if step in self._manager.all_steps():
+            return
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state._asdict()),
+                record=ocp.args.JsonSave(record),
+            ),
+        )
+
+    def record(self, step: int) -> dict[str, Any]:
+        """The JSON record saved with a step."""
+        return self._read(step, record=ocp.args.JsonRestore())["record"]
+
+    def restore(self, step: int, like: TrainState) -> TrainState:
+        """The state of a step, arrays on the host, shaped as `like`."""
+        abstract = jax.tree.map(
+            lambda x: np.zeros(np.shape(x), np.asarray(x).dtype), like
+        )
+        state = ocp.args.StandardRestore(abstract._asdict())
+        return TrainState(**self._read(step, state=state)["state"])
+
+    def _read(self, step: int, **items):
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(**items))
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            reason = str(error).strip().partition("\n")[0][:200]
+            raise InputError(
+                f"checkpoint {self.path / str(step)} cannot be read ({reason}); "
+                "delete it to go on from an earlier one, or choose another --workdir."
+            ) from error
+
+    def wait(self) -> None:
+        """Returns when all that was saved is on the disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits, and ends orbax's threads."""
+        self._manager.close()

@@ -1,0 +1,98 @@
+"""What a config may say to a run, and whether a folder holds that run."""
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from jaxperceptual.core import records
+from jaxperceptual.core.errors import InputError
+from jaxperceptual.data import degradations
+from jaxperceptual.losses.style_image import MIN_STYLE_SIDE
+from jaxperceptual.networks.trained import LATER_KEYS
+
+# What a continued run may change: none of it touches the sequence of updates.
+_FREE_KEYS = (
+    "num_steps",
+    "log_every_steps",
+    "sample_every_steps",
+    "sample_photos",
+    "checkpoint_every_steps",
+    "keep_last",
+    "keep_every_steps",
+    "tensorboard",
+    "data.cache",
+    "data.on_device",
+    "data.num_workers",
+    "default_style_image",
+)
+
+
+def check_config(config: ConfigDict) -> None:
+    """InputError for numbers out of their range, or that do not go together."""
+    flat = records.flatten(config)
+    for key, least in (
+        ("seed", 0),
+        ("num_steps", 1),
+        ("style_size", MIN_STYLE_SIDE),
+        ("steps_per_dispatch", 1),
+        ("log_every_steps", 1),
+        ("sample_every_steps", 0),
+        ("checkpoint_every_steps", 1),
+        ("keep_last", 1),
+        ("keep_every_steps", 0),
+        ("data.batch_size", 1),
+        ("data.image_size", 16),
+        ("data.num_workers", 0),
+    ):
+        if key in flat and not least <= flat[key] < 2**32:
+            raise InputError(f"{key}={flat[key]}; use {least} or more, below 2**32.")
+    # Checkpoints are made where dispatches end, and kept where checkpoints are made.
+    for key, of in (
+        ("checkpoint_every_steps", "steps_per_dispatch"),
+        ("keep_every_steps", "checkpoint_every_steps"),
+    ):
+        if flat[key] % flat[of]:
+            raise InputError(f"{key}={flat[key]}; use a multiple of {of}={flat[of]}.")
+    decay = config.optimizer.get("decay_steps", 0)
+    if 0 < decay < config.num_steps:
+        raise InputError(
+            f"num_steps={config.num_steps}, but optimizer.decay_steps={decay}, after "
+            "which the rate is 0 and nothing is learnt; give both the same number."
+        )
+
+
+def read_degradation(
+    config: ConfigDict,
+) -> tuple[degradations.Degradation | None, int]:
+    """What is done to the photos of a restoration config, and the side that is left."""
+    image_size = config.data.image_size
+    if "degradation" not in config:
+        return None, image_size
+    factor = config.net.factor
+    degradation = degradations.make(config.degradation.to_dict(), factor)
+    if image_size % factor:
+        raise InputError(
+            f"data.image_size={image_size}; use a multiple of the factor {factor}."
+        )
+    return degradation, image_size // factor
+
+
+def check_same_run(old: dict, new: dict, workdir: Path) -> None:
+    """InputError if continuing `old` with `new` would make a run that is neither.
+
+    Keys that `old` was written before count as having had their default.
+    """
+    was, now = (
+        records.flatten({**record, "config": LATER_KEYS | record["config"]})
+        for record in (old, new)
+    )
+    if found := records.first_difference(was, now, free=_is_free):
+        raise InputError(
+            f"{workdir} holds a run with {found.key}={found.was}, now it is "
+            f"{found.now}; use the same settings to continue it, or another --workdir."
+        )
+
+
+def _is_free(key: str) -> bool:
+    name = key.removeprefix("config.")
+    return name in _FREE_KEYS or name.startswith("quick.")

@@ -1,0 +1,151 @@
+"""The loop over updates, and its effects on the run folder."""
+
+import contextlib
+import dataclasses
+import itertools
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from jaxperceptual.core import signals
+from jaxperceptual.core.errors import InputError
+from jaxperceptual.training import reporting
+from jaxperceptual.training.checkpoints import Checkpoints
+from jaxperceptual.training.devices import replicate, unreplicate
+from jaxperceptual.training.step import TrainState, fit
+
+
+@dataclasses.dataclass
+class Loop:
+    """The loop over updates, and its effects on the run folder."""
+
+    config: ConfigDict
+    workdir: Path
+    devices: list[jax.Device]
+    checkpoints: Checkpoints
+    record: dict[str, Any]
+
+    def __call__(
+        self, train_step, state, frozen, loader, sampler
+    ) -> tuple[TrainState, int]:
+        """The last state, on the host, and the signal that ended the loop, or 0."""
+        config = self.config
+        start = step = int(state.step)
+        replicated = replicate(state, self.devices)
+        frozen = replicate(frozen, self.devices)
+        photos = replicate(loader.table, self.devices)
+        # Dispatches not yet known to be done and finite, with the step they end at.
+        pending: deque[tuple[int, dict]] = deque()
+        metrics: dict[str, float] = {}
+
+        def wait(leave: int = 0) -> None:
+            """Waits for all but the last `leave` dispatches, and checks them."""
+            nonlocal metrics
+            while len(pending) > leave:
+                metrics = self._finite(*pending.popleft())
+
+        def save() -> TrainState:
+            wait()
+            host = unreplicate(replicated)
+            self.checkpoints.save(host, self.record)
+            return host
+
+        log = reporting.MetricsLog(self.workdir, start, tensorboard=config.tensorboard)
+        clock = reporting.Clock(loader, config.data.batch_size)
+        stopped = 0
+        bar = tqdm(total=config.num_steps, initial=start, unit="step", disable=None)
+        with contextlib.closing(log), bar, signals.stop_signals() as caught:
+            batches = _grouped(
+                loader, start, config.num_steps, config.steps_per_dispatch
+            )
+            dispatches = fit(
+                train_step, replicated, frozen, batches, len(self.devices), photos
+            )
+            for replicated, on_device in dispatches:
+                before, step = step, step + on_device["loss"].shape[1]
+                pending.append((step, on_device))
+                wait(leave=2)
+                bar.update(step - before)
+                if before == start:
+                    wait()
+                    clock.restart(step)  # no rate counts the time to compile
+                if _passed(before, step, config.log_every_steps):
+                    wait()
+                    line = {"step": step, **clock.measure(step), **metrics}
+                    log.write(line)
+                    reporting.show_progress(line, bar, config.data.batch_size)
+                if _passed(before, step, config.sample_every_steps):
+                    wait()
+                    sampler(step, unreplicate(replicated))
+                    clock.restart(step)
+                if _passed(before, step, config.checkpoint_every_steps):
+                    save()
+                if caught:
+                    stopped = caught[0]
+                    break
+            state = save()
+            self.checkpoints.wait()
+            if not stopped and not _passed(step - 1, step, config.sample_every_steps):
+                sampler(step, state)
+        return state, stopped
+
+    def _finite(self, step: int, on_device) -> dict[str, float]:
+        """The metrics of the dispatch's last step; InputError if one is not finite."""
+        metrics = {k: v[0] for k, v in jax.device_get(on_device).items()}
+        # The loss first where it is shown; where it is to blame, the terms first.
+        for name in sorted(metrics, key=lambda name: name in ("loss", "grad_norm")):
+            bad = ~np.isfinite(metrics[name])
+            if bad.any():
+                self.checkpoints.wait()
+                latest = self.checkpoints.latest()
+                kept = (
+                    f"the last good checkpoint is step {latest}, kept in {self.workdir}"
+                    if latest is not None
+                    else "there is no checkpoint yet"
+                )
+                at = step - len(bad) + 1 + int(bad.argmax())
+                raise InputError(
+                    f"step {at}: {name} is {metrics[name][bad.argmax()]}; {kept}. "
+                    "Lower --config.optimizer.learning_rate or the weights, in "
+                    "a new --workdir."
+                )
+        names = ["loss", *(name for name in metrics if name != "loss")]
+        return {name: float(metrics[name][-1]) for name in names}
+
+
+def room_for_photos(devices: list[jax.Device]) -> int:
+    """Bytes of photos that each device can keep: a third of what is free.
+
+    None on a CPU, whose memory they are in anyway.
+    """
+    if devices[0].platform == "cpu":
+        return 0
+    free = [
+        stats["bytes_limit"] - stats["bytes_in_use"]
+        for device in devices
+        if (stats := device.memory_stats())
+    ]
+    return min(free, default=0) // 3
+
+
+def _grouped(batches, start: int, num_steps: int, group: int) -> Iterator[np.ndarray]:
+    """Batches [n ...] as [group n ...], from step `start` on.
+
+    Groups end at multiples of `group`, so that a continued run makes the same ones: one
+    step in a group and one alone are other programs, and may round differently.
+    """
+    step = start
+    while step < num_steps:
+        size = min(group - step % group, num_steps - step)
+        yield np.stack(list(itertools.islice(batches, size)))
+        step += size
+
+
+def _passed(before: int, step: int, every: int) -> bool:
+    return bool(every) and before // every < step // every

@@ -1,0 +1,206 @@
+"""From a config to a trained network on disk: builds, runs, logs, saves."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import optax
+from ml_collections import ConfigDict
+
+from jaxperceptual.core import files, folders, precision, records
+from jaxperceptual.core.memory import enough_memory
+from jaxperceptual.data.degradations import Degradation
+from jaxperceptual.data.loader import Loader
+from jaxperceptual.losses.goal import Goal, build_goal
+from jaxperceptual.losses.style_image import StyleImage, read_style
+from jaxperceptual.networks import pretrained, registry
+from jaxperceptual.networks.model_file import Model, write_model
+from jaxperceptual.networks.trained import Trained
+from jaxperceptual.training import checks, reporting
+from jaxperceptual.training.checkpoints import Checkpoints
+from jaxperceptual.training.devices import DEVICES, devices_for
+from jaxperceptual.training.loop import Loop, room_for_photos
+from jaxperceptual.training.optimizer import make_optimizer
+from jaxperceptual.training.step import TrainState, init_state, make_train_step
+
+
+def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
+    """Trains, or continues, the run in `workdir`; returns the exit code.
+
+    Leaves there config.json, metrics.jsonl, samples/, checkpoints/ and, at the end,
+    model.safetensors. A SIGINT or SIGTERM saves and returns 128 + the signal's number.
+    Raises InputError for anything in the config that cannot be, and when a loss stops
+    being finite.
+    """
+    workdir = Path(workdir)
+    checks.check_config(config)
+    style = read_style(config)
+    if style is not None:
+        print(style.line)
+    run = prepare(config, style)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(precision.products(config.precision))
+        stack.enter_context(folders.held(workdir, "--workdir", "train"))
+        checkpoints = stack.enter_context(
+            contextlib.closing(
+                Checkpoints(
+                    workdir,
+                    keep_last=config.keep_last,
+                    keep_every_steps=config.keep_every_steps,
+                )
+            )
+        )
+        old, state = resume(run, checkpoints, workdir)
+        if int(state.step) < config.num_steps:
+            state, stopped = go_on(run, old, state, checkpoints, workdir)
+            if stopped:
+                print(
+                    f"{signal.Signals(stopped).name}: saved step {int(state.step)}; "
+                    "the same command continues"
+                )
+                return 128 + stopped
+        finish(run, state, workdir)
+    return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a config means, before there is a folder or a photo."""
+
+    config: ConfigDict
+    net: nn.Module
+    tx: optax.GradientTransformation
+    goal: Goal
+    degradation: Degradation | None  # of a restoration task
+    input_size: int  # px, what of a photo's side the network gets
+    devices: list[jax.Device]
+    record: dict[str, Any]  # what a continued run must have been made with
+
+
+def prepare(config: ConfigDict, style: StyleImage | None) -> Run:
+    """Builds what the config says. Raises InputError for what cannot be built."""
+    net = registry.make_net(
+        config.task,
+        config.net.to_dict(),
+        source="config",
+        axis_name=DEVICES,
+        dtype=precision.dtype(config.precision),
+    )
+    degradation, input_size = checks.read_degradation(config)
+    devices = devices_for(config.data.batch_size)
+    goal = build_goal(config, style)
+    record = {"config": records.flatten(config)}
+    record |= {key: goal.record[key] for key in ("style", "vgg") if key in goal.record}
+    return Run(
+        config=config,
+        net=net,
+        tx=make_optimizer(**config.optimizer),
+        goal=goal,
+        degradation=degradation,
+        input_size=input_size,
+        devices=devices,
+        record=record | {"devices": len(devices)},
+    )
+
+
+def resume(
+    run: Run, checkpoints: Checkpoints, workdir: Path
+) -> tuple[dict[str, Any], TrainState]:
+    """The record and the state to go on from: the newest checkpoint's, or fresh ones.
+
+    Raises InputError if the folder holds another run.
+    """
+    state = init_state(jax.random.key(run.config.seed), run.net, run.tx, run.input_size)
+    latest = checkpoints.latest()
+    if latest is None:
+        return run.record, state
+    old = checkpoints.record(latest)
+    checks.check_same_run(old, run.record, workdir)
+    state = checkpoints.restore(latest, state)
+    print(f"continuing {workdir} from step {latest}")
+    return old, state
+
+
+def go_on(
+    run: Run,
+    old: dict[str, Any],
+    state: TrainState,
+    checkpoints: Checkpoints,
+    workdir: Path,
+) -> tuple[TrainState, int]:
+    """Opens the photos and trains to the end; the last state, and a signal or 0.
+
+    Raises InputError for photos that cannot be had, or that are not those of the `old`
+    record.
+    """
+    config, devices, step = run.config, run.devices, int(state.step)
+    with Loader(
+        config.data.source,
+        seed=config.seed,
+        batch_size=config.data.batch_size,
+        image_size=config.data.image_size,
+        crop=config.data.crop,
+        flip=config.data.flip,
+        cache=config.data.cache or None,
+        num_workers=config.data.num_workers,
+        start=step,
+        rows_below=room_for_photos(devices) if config.data.on_device else 0,
+    ) as loader:
+        if loader.table is not None:
+            print(f"photos on the device: {loader.table.nbytes / 1e9:.2f} GB")
+        images = {"count": loader.num_images, "names": loader.names_hash}
+        record = run.record | {"images": images}
+        checks.check_same_run({"images": images} | old, record, workdir)
+        print(
+            f"{loader.num_images} images from {config.data.source}; "
+            f"{config.num_steps - step} steps of {config.data.batch_size} x "
+            f"{config.data.image_size} px on {len(devices)} x "
+            f"{devices[0].device_kind}"
+        )
+        files.write_text(workdir / "config.json", json.dumps(record, indent=2) + "\n")
+        train_step = make_train_step(
+            run.net,
+            run.goal.objective,
+            run.tx,
+            devices=devices,
+            degradation=run.degradation,
+            seed=config.seed,
+        )
+        sampler = reporting.Sampler(
+            run.net,
+            reporting.sample_photos(config.sample_photos),
+            workdir / "samples",
+            run.degradation,
+        )
+        with enough_memory(
+            f"a step of {config.data.batch_size} x {config.data.image_size} px",
+            "a smaller --data.batch_size or --data.image_size",
+        ):
+            return Loop(config, workdir, devices, checkpoints, record)(
+                train_step, state, run.goal.frozen, loader, sampler
+            )
+
+
+def finish(run: Run, state: TrainState, workdir: Path) -> None:
+    """Writes the model file."""
+    path = workdir / pretrained.FILE_NAME
+    trained = Trained(
+        steps=int(state.step),
+        config=run.record["config"],
+        style=run.record.get("style"),
+        vgg=run.record.get("vgg"),
+    )
+    model = Model(
+        run.config.task,
+        run.config.net.to_dict(),
+        {"params": state.params, "batch_stats": state.batch_stats},
+        trained,
+    )
+    write_model(path, model)
+    print(f"step {int(state.step)} done: {path}")

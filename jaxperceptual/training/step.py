@@ -1,0 +1,138 @@
+"""One update, and the loop (section 4.1: Adam on equation 5)."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Int
+
+from jaxperceptual.core.types import Metrics, Params
+from jaxperceptual.data import degradations
+from jaxperceptual.losses.objective import Frozen
+from jaxperceptual.training.devices import DEVICES, shard
+
+
+class TrainState(NamedTuple):
+    """All that a step changes, and so all that a checkpoint must hold."""
+
+    step: Int[Array, "..."]
+    params: Params
+    batch_stats: Params  # empty for instance norm
+    opt_state: Any
+
+
+# (replicated state, replicated frozen, uint8 [devices, steps, n, h, w, 3] or rows of
+# replicated photos) -> (state, metrics [steps])
+TrainStep = Callable[..., tuple[TrainState, Metrics]]
+# `PerceptualObjective`, or any (frozen, outputs, targets) -> (loss, terms)
+Objective = Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, Metrics]]
+
+
+def init_state(
+    key: jax.Array, net: nn.Module, tx: optax.GradientTransformation, image_size: int
+) -> TrainState:
+    """A fresh state for `image_size` px inputs, on one device."""
+    images = jnp.zeros((1, image_size, image_size, 3))
+    variables = jax.jit(lambda key: net.init(key, images, train=True))(key)
+    params = variables["params"]
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=tx.init(params),
+    )
+
+
+def make_train_step(
+    net: nn.Module,
+    objective: Objective,
+    tx: optax.GradientTransformation,
+    *,
+    devices: list[jax.Device],
+    degradation: degradations.Degradation | None = None,
+    seed: int = 0,
+) -> TrainStep:
+    """Builds the pmapped `(state, frozen, images, photos=None) -> (state, metrics)`.
+
+    `images` is uint8 [devices steps n h w 3], or int32 [devices steps n], rows of
+    `photos` [devices N h w 3], or `~row` for a photo that is to be mirrored. One
+    dispatch makes as many updates as there are steps, and the metrics have that many
+    entries. `net` must be made with `axis_name=DEVICES`, so that batch norm sees the
+    batch of all devices.
+
+    The images are the targets. The network gets them too, or what `degradation` leaves
+    of them; what is random in that follows from `seed`, the step and an image's place
+    in the batch of all devices.
+    """
+
+    def degraded(step: jax.Array, images: jax.Array) -> jax.Array:
+        if degradation is None:
+            return images
+        n = images.shape[0]
+        places = jax.lax.axis_index(DEVICES) * n + jnp.arange(n)
+        key = jax.random.fold_in(jax.random.key(seed), step)
+        return degradation(
+            jax.vmap(lambda place: jax.random.fold_in(key, place))(places), images
+        )
+
+    def train_step(state: TrainState, frozen: Frozen, images: jax.Array, photos):
+        if photos is not None:
+            images = _look_up(photos, images)
+        images = images.astype(jnp.float32)
+        inputs = degraded(state.step, images)
+
+        def loss_fn(params):
+            variables = {"params": params, "batch_stats": state.batch_stats}
+            outputs, updated = net.apply(
+                variables, inputs, train=True, mutable=["batch_stats"]
+            )
+            loss, terms = objective(frozen, outputs, images)
+            return loss, ({"loss": loss, **terms}, updated.get("batch_stats", {}))
+
+        grads, (metrics, batch_stats) = jax.grad(loss_fn, has_aux=True)(state.params)
+        grads, metrics, batch_stats = jax.lax.pmean(
+            (grads, metrics, batch_stats), DEVICES
+        )
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics |= {"grad_norm": optax.tree.norm(grads)}
+        return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
+
+    def dispatch(state, frozen, images, photos=None):
+        if images.shape[0] == 1:  # a loop costs XLA's CPU backend its threads
+            state, metrics = train_step(state, frozen, images[0], photos)
+            return state, jax.tree.map(lambda m: m[None], metrics)
+        return jax.lax.scan(
+            lambda state, batch: train_step(state, frozen, batch, photos), state, images
+        )
+
+    return jax.pmap(dispatch, axis_name=DEVICES, donate_argnums=0, devices=devices)
+
+
+def _look_up(photos, rows):
+    mirrored = rows < 0
+    images = photos[jnp.where(mirrored, ~rows, rows)]
+    return jnp.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
+
+
+def fit(
+    train_step: TrainStep,
+    state: TrainState,
+    frozen: Frozen,
+    batches: Iterable[np.ndarray],
+    num_devices: int,
+    photos: jax.Array | None = None,
+) -> Iterator[tuple[TrainState, Metrics]]:
+    """Yields `(state, metrics)` per dispatch; a state is donated to the next.
+
+    `batches` are uint8 [steps n h w 3], or int32 [steps n], rows of the replicated
+    `photos` (`make_train_step`). Nothing here waits for the device.
+    """
+    for images in batches:
+        images = shard(images, num_devices)
+        state, metrics = train_step(state, frozen, images, photos)
+        yield state, metrics
