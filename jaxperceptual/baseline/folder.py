@@ -184,7 +184,7 @@ def _read_record(path: Path) -> dict[str, Any]:
 def _check_same(old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:
     """InputError if results of `old` and `new` cannot lie in one folder."""
     was, now = (
-        records.flatten({**record["goal"], **record["options"]})
+        records.completed(records.flatten({**record["goal"], **record["options"]}))
         for record in (old, new)
     )
     if found := records.first_difference(was, now):

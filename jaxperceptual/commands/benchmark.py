@@ -61,7 +61,10 @@ def parser() -> cli.Parser:
         metavar="SOURCE",
         help=f"of --input: folders, .tar, tfds:NAME, embedded {listed(usual.data)}",
     )
-    add("--reference", help="also measure: torch (pip install -e '.[reference]')")
+    add(
+        "--reference",
+        help="also measure: torch (pip install 'jaxperceptual[reference]')",
+    )
     add(
         "--sizes",
         type=int,

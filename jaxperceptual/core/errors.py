@@ -11,7 +11,9 @@ class InputError(ValueError):
     """
 
 
-def check_range(name: str, value: float, low: float, high: float) -> None:
+def check_range(
+    name: str, value: int | float, low: int | float, high: int | float
+) -> None:
     """InputError unless `low <= value <= high`; NaN is not."""
     if not low <= value <= high:
         raise InputError(f"{name} {value}; use {low} to {high}.")

@@ -6,6 +6,16 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+# Keys of configs that came later than some records, and what held before there were
+# such keys.
+LATER_KEYS = {
+    "precision": "float32",
+    "steps_per_dispatch": 1,
+    "objective.luma_weight": 0.0,
+    "optimizer.decay_steps": 0,
+    "data.on_device": False,
+}
+
 
 class Difference(NamedTuple):
     """A key whose values differ; None stands for no such key."""
@@ -31,6 +41,11 @@ def first_difference(
         if not free(key) and was.get(key) != now.get(key):
             return Difference(key, was.get(key), now.get(key))
     return None
+
+
+def completed(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """A flat record of a config, with what held where it is older than a key."""
+    return LATER_KEYS | dict(flat)
 
 
 def flatten(record: Mapping[str, Any] | ConfigDict) -> dict[str, Any]:

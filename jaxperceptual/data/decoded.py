@@ -9,6 +9,8 @@ from jaxperceptual.images import squares
 
 MIN_SIDE = 16  # px; a smaller image is an icon or a tracking pixel, not a photo
 CROPS = ("stretch", "random", "patch")
+_TINY = "tiny; the short side needs {} px."
+_NO_PATCH = "smaller than a patch of {} px, and patches are not scaled."
 
 
 class Decoded:
@@ -45,19 +47,18 @@ class Decoded:
         size = self.image_size
         if self._patch:
             photo = self.source.load(i, at_least=None)
-            self._check(i, photo.size, size, f"a patch of {size} px is not scaled")
+            self._check(i, photo.size, size, _NO_PATCH)
             return np.array(squares.patch(photo, size, draws))
         # Twice what is needed leaves the antialiasing to the resize; a crop takes as
         # little as two thirds of a side.
         photo = self.source.load(i, at_least=3 * size if self._box else 2 * size)
-        self._check(i, photo.size, MIN_SIDE, "smaller ones are icons")
+        self._check(i, photo.size, MIN_SIDE, _TINY)
         if self._box is None:
             return np.array(squares.stretched(photo, size))
         return np.array(squares.random_crop(photo, size, self._box, draws))
 
     def _check(self, i: int, sides: tuple[int, int], least: int, why: str) -> None:
+        width, height = sides
         if min(sides) < least:
-            raise InputError(
-                f"{self.source.name(i)}: {sides[0]} x {sides[1]} px; the short side "
-                f"needs {least} px: {why}."
-            )
+            what = f"{self.source.name(i)}: {width} x {height} px"
+            raise InputError(f"{what} is {why.format(least)}")

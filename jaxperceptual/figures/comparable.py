@@ -24,8 +24,10 @@ def check_comparable(model: Model, goal: Goal, name: str) -> None:
     now = {
         "style image": goal.record["style"]["sha256"],
         "VGG weights": goal.record["vgg"]["fingerprint"],
-        **records.flatten(goal.record["objective"]),
+        **records.flatten({"objective": goal.record["objective"]}),
     }
+    now["style_size"] = now.pop("objective.style_size")
+    was, now = records.completed(was), records.completed(now)
     if found := records.first_difference(was, now):
         raise InputError(
             f"{name} was trained with {found.key} {found.was}, this config has "

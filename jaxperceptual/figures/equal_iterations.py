@@ -43,7 +43,7 @@ class Network:
         if importlib.util.find_spec("matplotlib") is None:
             raise InputError(
                 "--model draws figure 5, which needs matplotlib; install it: "
-                "pip install -e '.[figures]'."
+                "pip install 'jaxperceptual[figures]'."
             )
         path = pretrained.find_model(name)
         model = read_model(path)

@@ -11,19 +11,21 @@ import numpy as np
 from jaxperceptual.data import sources
 from jaxperceptual.evaluation import report
 from jaxperceptual.evaluation.super_resolution import Judge, read_task
-from jaxperceptual.images import sheets
+from jaxperceptual.images import sheets, squares
 from jaxperceptual.images.writing import write_image
 from jaxperceptual.inference.stylizer import Stylizer
 from jaxperceptual.networks import pretrained
 from jaxperceptual.networks.model_file import read_model
-from jaxperceptual.training import reporting
 
+SIDE = 256  # px, of the photos to be stylised
 PATCH = 288  # px, from the middle
 JUDGED = (1, 2)  # of scikit-image's photos
 
 
 def cubist():
-    photos = reporting.sample_photos("")
+    source = sources.open_source(sources.EMBEDDED)
+    pictures = [source.load(i, SIDE) for i in range(len(source))]
+    photos = np.stack([np.float32(squares.centre(p, SIDE)) for p in pictures])
     outputs = Stylizer(read_model("style_cubist"))(photos)
     return sheets.grid([*photos, *outputs], columns=len(photos))
 

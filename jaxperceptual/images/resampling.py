@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import UInt8
+from PIL import Image as pil
 
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.types import Images
@@ -46,3 +48,11 @@ def modcrop(image: np.ndarray, factor: int) -> np.ndarray:
 
 def _bicubic(images, shape):
     return jax.image.resize(images, shape, "bicubic", antialias=True)
+
+
+def resized_alpha(
+    alpha: UInt8[np.ndarray, "h w"], width: int, height: int
+) -> UInt8[np.ndarray, "_ _"]:
+    """An alpha channel at another size, bicubic as the colours are; on the host."""
+    resized = pil.fromarray(alpha).resize((width, height), pil.Resampling.BICUBIC)
+    return np.array(resized)

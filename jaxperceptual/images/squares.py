@@ -3,9 +3,9 @@
 Pillow images in and out, RGB; `draws` are four numbers in [0, 1).
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image as pil
 
 
@@ -37,13 +37,13 @@ def stretched(photo: pil.Image, size: int) -> pil.Image:
 
 
 def random_crop(
-    photo: pil.Image, size: int, crop: Crop, draws: Sequence[float]
+    photo: pil.Image, size: int, crop: Crop, draws: np.ndarray
 ) -> pil.Image:
     """A box as the draws place it, as a square of `size` px."""
     return _resized(photo, size, _random_box(draws, *photo.size, crop))
 
 
-def patch(photo: pil.Image, size: int, draws: Sequence[float]) -> pil.Image:
+def patch(photo: pil.Image, size: int, draws: np.ndarray) -> pil.Image:
     """`size` x `size` of the photo's own pixels; its sides have at least so many."""
     width, height = photo.size
     left = int(draws[2] * (width - size + 1))
@@ -56,7 +56,7 @@ def _resized(photo, size, box):
 
 
 def _random_box(
-    draws: Sequence[float], width: int, height: int, crop: Crop
+    draws: np.ndarray, width: int, height: int, crop: Crop
 ) -> tuple[float, float, float, float]:
     """(left, top, right, bottom): log-uniform scale and aspect, uniform position."""
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image as pil
 
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.memory import enough_memory
 from jaxperceptual.images.reading import fit, read_header, read_with_alpha
+from jaxperceptual.images.resampling import resized_alpha
 from jaxperceptual.images.writing import check_fits
 from jaxperceptual.inference import jobs
 from jaxperceptual.inference.restorer import Restorer, restore
@@ -39,8 +39,7 @@ def restore_files(
         output = restore(restorer, image, histogram_match=histogram_match)
         with enough_memory(f"an output of {w} x {h} px", "a part of the image"):
             if alpha is not None:
-                small = pil.fromarray(alpha)
-                alpha = np.array(small.resize((w, h), pil.Resampling.BICUBIC))
+                alpha = resized_alpha(alpha, w, h)
             jobs.write(job.target, output, alpha)
         yield jobs.Result(job, None)
 

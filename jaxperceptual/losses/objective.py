@@ -9,13 +9,14 @@ import functools
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 import numpy as np
 from jaxtyping import Array, Float
 
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.types import Features, Grams, Image, Images, Metrics, Params
-from jaxperceptual.loss_network.vgg import VGG16, check_layers
+from jaxperceptual.loss_network.vgg import check_layers
 from jaxperceptual.losses.terms import (
     feature_loss,
     gram_matrix,
@@ -47,7 +48,8 @@ class PerceptualObjective:
     term out. Only `outputs` have a gradient.
 
     Args:
-      network: phi, `VGG16`; None for an objective of pixels alone.
+      network: phi, as `VGG16`: `apply(variables, images, layers)` gives activations by
+        layer. None for an objective of pixels alone.
       content: Weights of eq. 2, by layer.
       style: Weights of eq. 4, a *sum* over the Gram matrix, by layer.
       tv_weight: Of the total variation, a sum over each image.
@@ -59,7 +61,7 @@ class PerceptualObjective:
         without a network, or nothing to minimise.
     """
 
-    network: VGG16 | None = None
+    network: nn.Module | None = None
     _: dataclasses.KW_ONLY
     content: Mapping[str, float] = dataclasses.field(default_factory=dict)
     style: Mapping[str, float] = dataclasses.field(default_factory=dict)

@@ -4,15 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-# Keys of configs that model files may be older than, and what held before there were
-# such keys.
-LATER_KEYS = {
-    "precision": "float32",
-    "steps_per_dispatch": 1,
-    "objective.luma_weight": 0.0,
-    "optimizer.decay_steps": 0,
-    "data.on_device": False,
-}
+from jaxperceptual.core import records
 
 _FACTS = ("steps", "training", "style", "vgg")
 
@@ -48,7 +40,7 @@ class Trained:
         config = told("training", dict) or {}
         return cls(
             steps=told("steps", int),
-            config=LATER_KEYS | config if config else {},
+            config=records.completed(config) if config else {},
             style=told("style", dict),
             vgg=told("vgg", dict),
             other={k: v for k, v in metadata.items() if k not in _FACTS},
@@ -74,9 +66,5 @@ class Trained:
 
     @property
     def objective(self) -> dict[str, Any]:
-        """The objective's keys, flat: `{"content.relu2_2": 1e5, "tv_weight": ...}`."""
-        return {
-            key.removeprefix("objective."): value
-            for key, value in self.config.items()
-            if key.startswith("objective.")
-        }
+        """Its keys alone: `{"objective.content.relu2_2": 1e5, ...}`."""
+        return {k: v for k, v in self.config.items() if k.startswith("objective.")}

@@ -8,7 +8,6 @@ from jaxperceptual.core import records
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.data import degradations
 from jaxperceptual.losses.style_image import MIN_STYLE_SIDE
-from jaxperceptual.networks.trained import LATER_KEYS
 
 # What a continued run may change: none of it touches the sequence of updates.
 _FREE_KEYS = (
@@ -83,7 +82,7 @@ def check_same_run(old: dict, new: dict, workdir: Path) -> None:
     Keys that `old` was written before count as having had their default.
     """
     was, now = (
-        records.flatten({**record, "config": LATER_KEYS | record["config"]})
+        records.flatten({**record, "config": records.completed(record["config"])})
         for record in (old, new)
     )
     if found := records.first_difference(was, now, free=_is_free):

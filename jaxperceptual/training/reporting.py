@@ -158,6 +158,7 @@ def _tensorboard_writer(workdir: Path):
         from tensorboardX import SummaryWriter
     except ImportError as error:
         raise InputError(
-            "tensorboard=True needs tensorboardX; pip install -e '.[tensorboard]'."
+            "tensorboard=True needs tensorboardX: "
+            "pip install 'jaxperceptual[tensorboard]'."
         ) from error
     return SummaryWriter(str(workdir / "tensorboard"))

@@ -1,1 +1,4 @@
-"""TODO"""
+"""PyTorch doing the same work with the same weights: an independent formulation.
+
+PyTorch is an extra, and imported in this folder alone.
+"""

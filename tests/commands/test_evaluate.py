@@ -1,0 +1,164 @@
+"""bin/evaluate from end to end, on small photos."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import Command, identity_model, restoration_model
+from PIL import Image
+from scipy import ndimage
+
+from jaxperceptual.evaluation import metrics
+from jaxperceptual.images.reading import read_image
+from jaxperceptual.networks import pretrained
+from jaxperceptual.networks.model_file import write_model
+
+run = Command("evaluate")
+pytestmark = pytest.mark.weights
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """runs/same, runs/net and two sets of photos; paths are relative to it."""
+    root = tmp_path_factory.mktemp("evaluate")
+    training = {"training": {"degradation.name": "downsample", "degradation.blur": 1.0}}
+    for name, model in {
+        "same": identity_model(training),
+        "net": restoration_model(factor=2, metadata=training),
+        "x4": restoration_model(factor=4, metadata=training),
+        "sharp": restoration_model(
+            factor=2,
+            metadata={
+                "training": training["training"] | {"degradation.blur": 0.0},
+            },
+        ),
+    }.items():
+        write_model(root / "runs" / name / pretrained.FILE_NAME, model)
+    rng = np.random.default_rng(0)
+    for name, mode in (("A/one", "RGB"), ("A/two", "L"), ("B/one", "RGB")):
+        (root / name).parent.mkdir(exist_ok=True)
+        coarse = Image.fromarray(rng.integers(0, 256, (8, 7, 3), dtype=np.uint8))
+        photo = coarse.resize((49, 53), Image.BICUBIC).convert(mode)
+        photo.save(root / f"{name}.png")
+    return root
+
+
+def evaluate(*argv):
+    return run(*argv)
+
+
+def test_tables_and_strips(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    out = tmp_path / "out"
+    assert (
+        evaluate("--model", "runs/same", "runs/net", "--data", "A", "B", "-o", out) == 0
+    )
+    text = capsys.readouterr().out
+    assert (out / "results.md").read_text() == text
+    assert "| | bicubic | same | net |" in text and "sigma 1 px" in text
+    assert [line for line in text.splitlines() if line.startswith("**")] == [
+        "**A**",
+        "**B**",
+    ]
+    results = json.loads((out / "results.json").read_text())
+    assert results["factor"] == 2 and results["blur"] == 1.0
+    assert results["command"].startswith("jaxperceptual evaluate --model runs/same")
+    found = {(i["dataset"], i["name"]): i["scores"] for i in results["images"]}
+    assert list(found) == [("A", "one"), ("A", "two"), ("B", "one")]
+    for scores in found.values():
+        # A network that does nothing but bicubic interpolation has its scores.
+        assert scores["same"] == pytest.approx(scores["bicubic"], abs=1e-3)
+        assert scores["net"]["psnr"] < scores["bicubic"]["psnr"] - 3
+        assert scores["net"]["lpips_alex"] > scores["bicubic"]["lpips_alex"]
+    for score in ("psnr", "ssim", "lpips_alex", "lpips_vgg"):
+        mean = np.mean([found["A", n]["net"][score] for n in ("one", "two")])
+        assert results["mean"]["A"]["net"][score] == pytest.approx(mean)
+    strips = sorted(str(path.relative_to(out)) for path in out.rglob("*.png"))
+    assert strips == [f"strips/{n}.png" for n in ("A/one", "A/two", "B/one")]
+    strip = read_image(out / "strips" / "A" / "one.png")
+    # Two rows of four cells, 4 px apart; the truth stands in the middle of the first.
+    h, w = (strip.shape[0] - 4) // 2, (strip.shape[1] - 3 * 4) // 4
+    top, left = (h - 52) // 2, (w - 48) // 2
+    np.testing.assert_array_equal(
+        strip[top : top + 52, left : left + 48],
+        read_image("A/one.png")[:52, :48],
+    )
+
+
+@pytest.mark.parametrize("blur", [0.0, 1.5])
+def test_scores_by_other_programs(folder, blur, monkeypatch, tmp_path):
+    """Pillow and SciPy make the images; only PSNR's formula is shared."""
+    monkeypatch.chdir(folder)
+    assert evaluate("--scale=4", f"--blur={blur}", "--data", "A", "-o", tmp_path) == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["blur"] == blur and results["models"] == {}
+    with Image.open("A/one.png") as photo:
+        truth = np.asarray(photo, np.float32)[:52, :48]
+    blurred = (
+        truth
+        if not blur
+        else ndimage.gaussian_filter(truth, (blur, blur, 0), mode="nearest")
+    )
+
+    def resized(image, size):
+        planes = [
+            Image.fromarray(plane).resize(size, Image.BICUBIC)
+            for plane in np.moveaxis(image, -1, 0)
+        ]
+        return np.rint(np.stack(planes, axis=-1).clip(0, 255))
+
+    output = resized(resized(blurred, (12, 13)), (48, 52))
+    weights = np.array([65.481, 128.553, 24.966]) / 255
+    a, b = (np.rint(x @ weights + 16)[4:-4, 4:-4] for x in (output, truth))
+    (scores,) = (i["scores"] for i in results["images"] if i["name"] == "one")
+    assert scores["bicubic"]["psnr"] == pytest.approx(metrics.psnr(a, b), abs=0.02)
+    assert scores["bicubic"]["ssim"] == pytest.approx(metrics.ssim(a, b), abs=1e-3)
+
+
+def test_histogram_matching_can_be_left_out(folder, monkeypatch, tmp_path):
+    monkeypatch.chdir(folder)
+    psnr = []
+    for name, flags in (("with", []), ("without", ["--no-histogram-match"])):
+        command = ["--model", "runs/net", "--data", "B", "-o", tmp_path / name]
+        assert evaluate(*command, "--tile=16", *flags) == 0
+        results = json.loads((tmp_path / name / "results.json").read_text())
+        psnr.append(results["mean"]["B"]["net"]["psnr"])
+    assert abs(psnr[0] - psnr[1]) > 0.1
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        ([], "no --model and no --scale"),
+        (["--scale=3"], "factor=3; use one of 1, 2, 4, 8"),
+        (["--scale=1"], "a factor of 1 enlarges nothing"),
+        (["--model", "runs/net", "--scale=0"], "enlarges by 2, not by 0"),
+        (
+            ["--scale=4", "-o", "A/out"],
+            "-o A/out: within --data A, and would be judged",
+        ),
+        (["--scale=4", "-o", "A"], "-o A: within --data A"),
+        (["--scale=4", "--blur=-1"], "blur=-1.0 px; use 0"),
+        (["--scale=4", "--data", "empty"], "empty: no images in this folder"),
+        (["--scale=4", "--data", "gone"], "gone: no such file or folder"),
+        (["--scale=4", "--data", "A", "A"], "--data A: a second A"),
+        (["--scale=8"], "49 x 53 px is too small to be judged at x8"),
+        (["--model", "runs/net", "runs/x4"], "enlarges by 4, not by 2"),
+        (["--model", "runs/net", "--scale=4"], "enlarges by 2, not by 4"),
+        (["--model", "runs/net", "runs/net"], "a second net"),
+        (["--model", "runs/net", "runs/sharp"], "blurs [0.0, 1.0]; choose with --blur"),
+        (["--model", "style_cubist"], "a model for the task style, not restoration"),
+        (["--scale=4", "-o", "runs/net/model.safetensors"], "cannot be written"),
+    ],
+)
+def test_bad_input(argv, message, folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    Path("empty").mkdir(exist_ok=True)
+    before = sorted(folder.rglob("*"))
+    data = [] if "--data" in argv else ["--data", "A"]
+    with pytest.raises(SystemExit) as exit_:
+        run.exit(*argv, *data)
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert exit_.value.code == 2 and message in line
+    assert sorted(folder.rglob("*")) == before

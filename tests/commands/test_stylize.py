@@ -1,0 +1,298 @@
+"""bin/stylize from end to end: a tiny network once, else inverted colours for speed."""
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+from helpers import ROOT, Command, style_model
+
+from jaxperceptual.images.reading import read_image
+from jaxperceptual.inference import batches, stylizer
+from jaxperceptual.inference.jobs import Job
+from jaxperceptual.inference.stylizer import Stylizer
+from jaxperceptual.networks import pretrained
+from jaxperceptual.networks.model_file import read_model, write_model
+
+SCRIPT = ROOT / "bin" / "stylize"
+
+
+run = Command("stylize")
+
+
+class Inverted(Stylizer):
+    """Stands in for the network, which takes seconds to compile for each shape."""
+
+    def __init__(self, model):
+        self.shapes = []
+
+    def __call__(self, images):
+        self.shapes.append(images.shape)
+        return 255 - images
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "muse"
+    write_model(folder / pretrained.FILE_NAME, style_model(norm="instance"))
+    return folder
+
+
+@pytest.fixture
+def stylize(model, tmp_path, monkeypatch):
+    """Runs the script in an empty folder: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stylizer, "Stylizer", Inverted)
+
+    def stylize(*argv):
+        argv = [str(arg) for arg in argv]
+        if "--model" not in argv:
+            argv = ["--model", str(model), *argv]
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            with pytest.raises(SystemExit) as stopped:
+                run.exit(*argv)
+        return stopped.value.code, out.getvalue(), err.getvalue()
+
+    return stylize
+
+
+def save(path, h=6, w=8, mode="RGB", seed=0, **options):
+    """An image file of smooth colours, so that JPEG hardly changes them."""
+    rng = np.random.default_rng(seed)
+    corners = rng.integers(0, 255, (2, 2, len(mode)), dtype=np.uint8)
+    image = PIL.Image.fromarray(corners, mode=None).resize(
+        (w, h), PIL.Image.Resampling.BILINEAR
+    )
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, **options)
+    return image
+
+
+def files(folder="."):
+    return sorted(str(p.relative_to(folder)) for p in Path(folder).rglob("*.*"))
+
+
+@pytest.mark.parametrize("h, w", [(1, 1), (7, 5), (33, 50)])
+def test_one_photo(stylize, h, w):
+    before = np.asarray(save("in/photo.png", h, w))
+    assert stylize("in/photo.png") == (0, "photo-stylized.png\n", "")
+    assert files() == ["in/photo.png", "photo-stylized.png"]
+    np.testing.assert_array_equal(PIL.Image.open("photo-stylized.png"), 255 - before)
+
+
+def test_folders_keep_their_shape_and_formats(stylize):
+    names = ["a.jpg", "b.jpeg", "sub/a.png", "sub/deep/c.WEBP", "d.tif", "e.bmp"]
+    for i, name in enumerate(names):
+        save(f"photos/{name}", seed=i)
+    save("single.jpg", 9, 9)
+    code, out, err = stylize("photos", "single.jpg", "-o", "out", "--batch-size", 4)
+    assert (code, out) == (0, "") and "7/7" in err
+    assert files("out") == sorted([*names, "single.jpg"])
+    formats = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF"}
+    for name in names:
+        with PIL.Image.open(Path("out", name)) as image:
+            suffix = Path(name).suffix.lower()
+            assert image.format == formats.get(suffix, suffix[1:].upper())
+    for name in names:  # batched with others, each is its own
+        got, before = (read_image(Path(d, name)) for d in ("out", "photos"))
+        np.testing.assert_allclose(got, 255 - before, atol=25)  # halved chroma, twice
+
+
+def test_a_folder_without_o_and_again(stylize):
+    save("photos/a.jpg")
+    save("photos/b.jpg")
+    for _ in range(2):
+        assert stylize("photos")[0] == 0
+        assert files("photos-stylized") == ["a.jpg", "b.jpg"]
+    for _ in range(2):  # an output folder within is not an input the second time
+        assert stylize("photos", "-o", "photos/out")[0] == 0
+        assert files("photos") == ["a.jpg", "b.jpg", "out/a.jpg", "out/b.jpg"]
+
+
+def test_orientation_is_applied(stylize):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    save("turned.png", 4, 9, exif=exif)
+    save("upright.png", 9, 4)
+    assert stylize("turned.png", "upright.png", "-o", "out")[0] == 0
+    with PIL.Image.open("out/turned.png") as image:
+        assert image.size == (4, 9)
+        assert not image.getexif().get(0x0112)
+
+
+def test_alpha_is_kept_where_the_format_can(stylize):
+    alpha = save("cut.png", 12, 10, "RGBA").getchannel("A")
+    assert stylize("cut.png", "-o", "out/")[0] == 0
+    with PIL.Image.open("out/cut.png") as image:
+        assert image.mode == "RGBA"
+        np.testing.assert_array_equal(image.getchannel("A"), alpha)
+    assert stylize("cut.png", "-o", "flat.jpg") == (0, "flat.jpg\n", "")
+    with PIL.Image.open("flat.jpg") as image:
+        assert image.mode == "RGB"
+
+
+def test_size_bounds_the_long_side(stylize):
+    save("wide.png", 20, 40, "RGBA")
+    save("tiny.png", 3, 5)
+    assert stylize("wide.png", "tiny.png", "-o", "out", "--size", 16)[0] == 0
+    with PIL.Image.open("out/wide.png") as wide, PIL.Image.open("out/tiny.png") as tiny:
+        assert (wide.size, tiny.size) == ((16, 8), (5, 3))
+
+
+def test_strength_zero_and_preserve_color(stylize):
+    before = np.asarray(save("photo.png", 12, 10))
+    assert stylize("photo.png", "--strength", 0, "-o", "same.png")[0] == 0
+    np.testing.assert_array_equal(PIL.Image.open("same.png"), before)
+    assert stylize("photo.png", "--preserve-color", "-o", "out")[0] == 0
+    assert stylize("photo.png", "-o", "plain.png")[0] == 0
+    assert Path("plain.png").read_bytes() != Path("out/photo.png").read_bytes()
+
+
+def test_a_format_that_is_not_written_becomes_png(stylize):
+    save("cat.gif")
+    code, out, err = stylize("cat.gif", "-o", "out")
+    assert (code, out) == (0, "out/cat.png\n")
+    assert err == "stylize: note: .gif is saved as .png (1)\n"
+
+
+def test_only_one_batch_is_in_memory(monkeypatch, tmp_path):
+    jobs = []
+    for i in range(7):
+        save(tmp_path / f"{i}.png", 6, 8 + i // 5)
+        jobs.append(Job(tmp_path / f"{i}.png", tmp_path / "out" / f"{i}.png"))
+    stylizer = Inverted(None)
+    results = list(batches.stylize_files(stylizer, jobs, batch_size=3))
+    assert [result.job for result in results] == jobs
+    assert stylizer.shapes == [(3, 6, 8, 3), (2, 6, 8, 3), (2, 6, 9, 3)]
+    monkeypatch.setattr(batches, "MAX_BATCH_PIXELS", 6 * 8)
+    stylizer.shapes.clear()
+    list(batches.stylize_files(stylizer, jobs, batch_size=3))
+    assert [shape[0] for shape in stylizer.shapes] == [1] * 7
+
+
+def test_one_bad_photo_among_many(stylize):
+    save("photos/a.png", seed=1)
+    save("photos/c.png", seed=2)
+    Path("photos/b.png").write_bytes(Path("photos/a.png").read_bytes()[:-30])
+    Path("photos/d.jpg").write_text("no image")
+    Path("photos/e.jpg").write_bytes(b"")
+    code, _, err = stylize("photos", "-o", "out")
+    assert code == 1
+    assert files("out") == ["a.png", "c.png"]
+    for name in ("b.png", "d.jpg", "e.jpg"):
+        assert err.count(f"stylize: photos/{name}: ") == 1
+    assert err.endswith("stylize: 3 of 5 images could not be read, and were left out\n")
+    assert stylize("photos/d.jpg", "photos/e.jpg", "-o", "out2")[0] == 2
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["gone.jpg"], "gone.jpg: no such photo or folder"),
+        (["ok.png", "gone.jpg"], "gone.jpg: no such photo or folder"),
+        (["text.jpg"], "text.jpg: cannot be read as an image"),
+        (["empty.jpg"], "empty.jpg: the file is empty"),
+        (["cut.png"], "cut.png: cannot be read as an image"),
+        (["hollow"], "hollow: no images in this folder"),
+        (["ok.png", "--strength", "1.5"], "'1.5': use a number from 0 to 1"),
+        (["ok.png", "--strength", "nan"], "'nan': use a number from 0 to 1"),
+        (["ok.png", "--strength", "x"], "'x': use a number from 0 to 1"),
+        (["ok.png", "--size", "0"], "'0': use a whole number from 1 up"),
+        (["ok.png", "--batch-size", "2.5"], "'2.5': use a whole number from 1 up"),
+        (["ok.png", "--sise", "8"], "unrecognized arguments: --sise"),
+        ([], "the following arguments are required: PHOTO"),
+        (["ok.png", "--model", "gone"], "gone: no such model"),
+        (["ok.png", "--model", "hollow"], "no model.safetensors in this folder"),
+        (["ok.png", "--model", "ok.png"], "ok.png: not a whole safetensors file"),
+        (["ok.png", "-o", "ok.png"], "the output for ok.png is the input ok.png"),
+        (["ok.png", "-o", "."], "the output for ok.png is the input ok.png"),
+        (["ok.png", "-o", "soft.png"], "the output for ok.png is the input ok.png"),
+        (["ok.png", "-o", "hard.png"], "the output for ok.png is the input ok.png"),
+        (["many/sub/x.png", "many/x.png", "-o", "many"], "is the input many/x.png"),
+        (["many", "-o", "many"], "is the input many/"),
+        (["many/x.png", "many/sub/x.png", "-o", "o"], "would both become o/x.png"),
+        (["many/x.png", "many/sub/x.png"], "would both become x-stylized.png"),
+        (["many", "-o", "o.png"], "names one file, but many is a folder"),
+        (["ok.png", "many/x.png", "-o", "o.png"], "names one file, but there are 2"),
+        (["ok.png", "-o", "o.gif"], "o.gif: not a format that is written"),
+        (["ok.png", "-o", "note.txt"], "note.txt: not a format that is written"),
+        (["ok.png", "-o", "note.txt/out"], "note.txt: not a folder"),
+        (["ok.png", "-o", "blocked"], "blocked/ok.png: a folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(stylize, argv, message):
+    image = save("ok.png", 24, 24, seed=3)
+    Path("text.jpg").write_text("no image")
+    Path("empty.jpg").write_bytes(b"")
+    Path("cut.png").write_bytes(Path("ok.png").read_bytes()[:-40])
+    Path("note.txt").write_text("a note")
+    Path("hollow").mkdir()
+    Path("blocked/ok.png").mkdir(parents=True)
+    os.symlink("ok.png", "soft.png")
+    os.link("ok.png", "hard.png")
+    save("many/x.png")
+    save("many/sub/x.png", seed=1)
+    before = files()
+    code, out, err = stylize(*argv)
+    assert (code, out) == (2, "")
+    assert err.startswith("stylize: error: ") and err.count("\n") == 1
+    assert message in err
+    assert files() == before
+    np.testing.assert_array_equal(PIL.Image.open("ok.png"), image)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_unwritable_output_folder(stylize):
+    save("ok.png")
+    Path("locked").mkdir(mode=0o555)
+    code, _, err = stylize("ok.png", "-o", "locked/out")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "locked: folder is not writable" in err
+
+
+def test_a_disk_that_refuses(stylize, monkeypatch):
+    save("ok.png")
+
+    def refuse(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    code, _, err = stylize("ok.png", "-o", "out")
+    assert code == 2
+    assert "out/ok.png: cannot be written (No space left on device)" in err
+
+
+def test_out_of_memory_is_said(stylize, monkeypatch):
+    save("ok.png")
+
+    def exhaust(self, images):
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    monkeypatch.setattr(Inverted, "__call__", exhaust)
+    code, _, err = stylize("ok.png")
+    assert code == 2
+    assert "8 x 6 px does not fit into memory; use a smaller --size or" in err
+
+
+def test_as_a_command(model, tmp_path):
+    save(tmp_path / "a.png", 33, 50)
+    command = [sys.executable, str(SCRIPT), "--model", str(model)]
+    done = subprocess.run(
+        [*command, "a.png", "-o", "out"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "out/a.png\n"), done.stderr
+    expected = stylizer.stylize(read_model(model), read_image(tmp_path / "a.png"))
+    got = read_image(tmp_path / "out" / "a.png")
+    np.testing.assert_allclose(got, expected, atol=0.51)  # rounded to uint8
+    bad = subprocess.run(
+        [*command, "gone.jpg"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert bad.returncode == 2
+    assert bad.stderr.startswith("stylize: error: gone.jpg:")
+    assert "Traceback" not in bad.stderr

@@ -1,0 +1,123 @@
+"""bin/super_resolve from end to end."""
+
+import sys
+
+import numpy as np
+import pytest
+from helpers import Command, identity_model, restoration_model
+from PIL import Image
+
+from jaxperceptual.images import resampling
+from jaxperceptual.networks import pretrained
+from jaxperceptual.networks.model_file import write_model
+
+run = Command("super_resolve")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("run") / pretrained.FILE_NAME
+    training = {"training": {"degradation.name": "downsample"}}
+    write_model(path, identity_model(training))
+    return path.parent
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """In the current folder: colour, 16-bit grey, with alpha, in a sub-folder, none."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    colour = rng.integers(0, 256, (13, 9, 3), dtype=np.uint8)
+    folder = tmp_path / "photos"
+    (folder / "deeper").mkdir(parents=True)
+    Image.fromarray(colour).save(folder / "colour.png")
+    grey = rng.integers(0, 2**16, (5, 8), dtype=np.uint16)
+    Image.fromarray(grey).save(folder / "grey16.png")
+    alpha = np.zeros((6, 7), np.uint8)
+    alpha[:, 3:] = 255
+    transparent = np.dstack([colour[:6, :7], alpha])
+    Image.fromarray(transparent).save(folder / "deeper" / "alpha.png")
+    Image.fromarray(colour[:1, :1]).save(folder / "dot.gif")
+    return folder
+
+
+def super_resolve(model, *argv):
+    return run(f"--model={model}", *map(str, argv))
+
+
+def bicubic(pixels):
+    return np.asarray(resampling.upsample(np.float32(pixels)[None], 2))[0]
+
+
+def test_one_photo(model, photos, tmp_path, capsys):
+    assert super_resolve(model, photos / "colour.png") == 0
+    assert capsys.readouterr().out == "colour-x2.png\n"
+    output = np.asarray(Image.open(tmp_path / "colour-x2.png"))
+    expected = bicubic(Image.open(photos / "colour.png"))
+    assert np.abs(output - expected.clip(0, 255)).max() <= 0.51
+    assert super_resolve(model, photos / "colour.png", "--tile=16", "-o", "t.png") == 0
+    np.testing.assert_array_equal(Image.open(tmp_path / "t.png"), output)
+
+
+def test_a_folder_with_all_kinds(model, photos, tmp_path, capsys):
+    (photos / "broken.png").write_bytes(b"no image")
+    assert super_resolve(model, photos, "-o", "out") == 1
+    err = capsys.readouterr().err
+    assert "broken.png: cannot be read" in err and "1 of 5 images" in err
+    assert ".gif is saved as .png (1)" in err
+    made = {}
+    for path in (tmp_path / "out").rglob("*.*"):
+        with Image.open(path) as image:
+            made[str(path.relative_to(tmp_path / "out"))] = image.copy()
+    assert {name: image.size for name, image in made.items()} == {
+        "colour.png": (18, 26),
+        "grey16.png": (16, 10),
+        "deeper/alpha.png": (14, 12),
+        "dot.png": (2, 2),
+    }
+    grey = np.asarray(made["grey16.png"]).astype(int)
+    assert not np.ptp(grey, axis=-1).any()
+    expected = bicubic(
+        np.repeat(np.asarray(Image.open(photos / "grey16.png"))[..., None] / 257, 3, -1)
+    )
+    assert np.abs(grey - expected.clip(0, 255)).max() <= 1.6  # rounded before and after
+    alpha = np.asarray(made["deeper/alpha.png"].getchannel("A"))
+    assert (alpha[:, :4] == 0).all() and (alpha[:, 9:] == 255).all()
+
+
+def test_histogram_matching_is_for_networks_that_change_colours(
+    photos, tmp_path, monkeypatch
+):
+    write_model(tmp_path / "run" / pretrained.FILE_NAME, restoration_model(factor=2))
+    command = [tmp_path / "run", photos / "colour.png"]
+    assert super_resolve(*command, "-o", "matched.png") == 0
+    assert super_resolve(*command, "-o", "raw.png", "--no-histogram-match") == 0
+    source, matched, raw = (
+        np.asarray(Image.open(path), np.float32).mean(axis=(0, 1))
+        for path in (photos / "colour.png", "matched.png", "raw.png")
+    )
+    assert np.abs(matched - source).max() < 2 < np.abs(raw - source).max()
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["--scale=4"], "enlarges by 2, not by 4; give a model for x4"),
+        (["--tile=3"], "tile=3 px; use 16 or more"),
+        (["--tile=x"], "invalid int value"),
+        (["-o", "photos/colour.png"], "is the input"),
+        (["-o", "x.gif"], "not a format that is written"),
+        (["--model=style_cubist"], "a model for the task style, not restoration"),
+        (["--model=gone"], "gone: no such model"),
+        (["missing.png"], "missing.png: no such photo or folder"),
+    ],
+)
+def test_bad_input(argv, message, model, photos, monkeypatch, capsys):
+    before = sorted(photos.parent.rglob("*"))
+    command = ["super_resolve", f"--model={model}", "photos/colour.png", *argv]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as exit_:
+        run.exit(*sys.argv[1:])
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert exit_.value.code == 2 and message in line
+    assert sorted(photos.parent.rglob("*")) == before

@@ -1,0 +1,81 @@
+"""The persistent cache of compiled programs, from the second start of a command on."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from helpers import ROOT
+from PIL import Image
+
+from jaxperceptual.core import memory
+from jaxperceptual.core.memory import give_memory_back, give_memory_back_after_compiling
+
+STYLIZE = ROOT / "bin" / "stylize"
+
+
+@pytest.fixture
+def stylize(tmp_path):
+    photo = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+
+    inherited = {k: v for k, v in os.environ.items() if "COMPILATION_CACHE" not in k}
+
+    def run(name, **variables):
+        """Returns the stylised photo."""
+        done = subprocess.run(
+            [sys.executable, STYLIZE, "photo.png", "-o", name],
+            cwd=tmp_path,
+            env=inherited | {"XDG_CACHE_HOME": str(tmp_path / "cache")} | variables,
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        return np.array(Image.open(tmp_path / name))
+
+    run.cached = lambda: sorted((tmp_path / "cache").rglob("*-cache"))
+    return run
+
+
+def test_second_start_compiles_nothing(stylize):
+    first = stylize("first.png")
+    cached = stylize.cached()
+    assert cached
+    written = [path.stat().st_mtime_ns for path in cached]
+    second = stylize("second.png")
+    np.testing.assert_array_equal(first, second)
+    assert stylize.cached() == cached
+    assert [path.stat().st_mtime_ns for path in cached] == written
+
+
+def test_users_settings_and_unwritable_folders_are_respected(stylize, tmp_path):
+    stylize("a.png", JAX_COMPILATION_CACHE_DIR=str(tmp_path / "own"))
+    assert list((tmp_path / "own").glob("*-cache")) and not stylize.cached()
+    (tmp_path / "file").write_text("")
+    stylize("b.png", XDG_CACHE_HOME=str(tmp_path / "file"))
+
+
+def test_memory_is_given_back_after_a_long_compilation_only(monkeypatch):
+    calls = []
+    monkeypatch.setattr(memory, "give_memory_back", lambda: calls.append(1))
+    give_memory_back_after_compiling()
+    give_memory_back_after_compiling()  # counts once
+    for limit, expected in ((1000.0, 0), (0.0, 1)):
+        monkeypatch.setattr(memory, "LONG", limit)
+        jax.jit(lambda x, limit=limit: x + limit)(np.float32(1))
+        assert len(calls) == expected
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_given_back_is_the_systems():
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1])  # pages
+
+    kept = [b"x" * (1000 + i % 9) for i in range(200_000)]
+    del kept[:-1]  # the last is in use, at the top of the heap
+    before = resident()
+    give_memory_back()
+    assert before - resident() > 100_000_000 // os.sysconf("SC_PAGE_SIZE")

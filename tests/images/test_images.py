@@ -1,0 +1,282 @@
+""""""
+
+import io
+import os
+
+import numpy as np
+import pytest
+from PIL import Image as pil
+
+from jaxperceptual.core.errors import InputError
+from jaxperceptual.images import sheets
+from jaxperceptual.images.finding import find_images
+from jaxperceptual.images.reading import (
+    decode,
+    load_rgb,
+    read_header,
+    read_image,
+    read_with_alpha,
+)
+from jaxperceptual.images.writing import check_fits, without_white, write_image
+
+
+def pixel(path):
+    return read_image(path)[0, 0].tolist()
+
+
+def ramp(height, width):
+    """Every pixel different, so that a turn or a shift shows."""
+    return np.arange(height * width * 3, dtype=np.float32).reshape(height, width, 3)
+
+
+# ---- conversions -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_undone(tmp_path, orientation):
+    upright = ramp(2, 3).astype(np.uint8)
+    # What a camera stores under each tag, from the EXIF table: where row 0 and column
+    # 0 of the stored picture lie in the upright one.
+    stored = {
+        1: upright,  # top, left
+        2: upright[:, ::-1],  # top, right
+        3: upright[::-1, ::-1],  # bottom, right
+        4: upright[::-1],  # bottom, left
+        5: upright.swapaxes(0, 1),  # left, top
+        6: upright[:, ::-1].swapaxes(0, 1),  # right, top
+        7: upright[::-1, ::-1].swapaxes(0, 1),  # right, bottom
+        8: upright[::-1].swapaxes(0, 1),  # left, bottom
+    }[orientation]
+    exif = pil.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "turned.png"
+    pil.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif)
+    np.testing.assert_array_equal(read_image(path), upright)
+
+
+@pytest.mark.parametrize(
+    ("mode", "color", "expected"),
+    [
+        ("1", 1, [255, 255, 255]),
+        ("L", 77, [77, 77, 77]),
+        ("LA", (100, 0), [255, 255, 255]),
+        ("RGBA", (255, 0, 0, 0), [255, 255, 255]),
+        ("RGBA", (255, 0, 0, 51), [255, 204, 204]),  # a fifth of red, the rest white
+        ("RGB", (1, 2, 3), [1, 2, 3]),
+    ],
+)
+def test_modes(tmp_path, mode, color, expected):
+    pil.new(mode, (2, 2), color).save(tmp_path / "image.png")
+    assert pixel(tmp_path / "image.png") == expected
+
+
+def test_palette_with_a_transparent_entry(tmp_path):
+    picture = pil.new("P", (2, 1))
+    picture.putpalette([10, 20, 30, 40, 50, 60])
+    picture.putdata([0, 1])
+    picture.save(tmp_path / "opaque.png")
+    picture.save(tmp_path / "clear.png", transparency=1)
+    assert read_image(tmp_path / "opaque.png").tolist() == [
+        [[10, 20, 30], [40, 50, 60]]
+    ]
+    rgb, alpha = read_with_alpha(tmp_path / "clear.png")
+    assert rgb.tolist() == [[[10, 20, 30], [255, 255, 255]]]
+    assert alpha.tolist() == [[255, 0]]
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_sixteen_bit_grey(tmp_path, suffix):
+    values = np.array([[0, 257, 128 * 257, 65535]], np.uint16)
+    path = tmp_path / f"deep.{suffix}"
+    pil.fromarray(values).save(path)
+    assert read_image(path)[0, :, 1].tolist() == [0, 1, 128, 255]
+
+
+def test_thirty_two_bit_grey_is_read_as_sixteen_or_refused(tmp_path):
+    path = tmp_path / "deep.tiff"
+    pil.fromarray(np.array([[65535]], np.int32)).save(path)
+    assert pixel(path) == [255, 255, 255]
+    pil.fromarray(np.array([[65536]], np.int32)).save(path)
+    with pytest.raises(InputError, match="beyond 16 bits"):
+        read_image(path)
+    pil.fromarray(np.array([[0.5]], np.float32)).save(path)
+    with pytest.raises(InputError, match="no agreed range"):
+        read_image(path)
+
+
+def test_cmyk_and_its_inverted_jpeg(tmp_path):
+    ink = pil.new("CMYK", (8, 8), (255, 0, 255, 0))  # cyan and yellow: green
+    ink.save(tmp_path / "ink.tiff")
+    # Pillow writes CMYK JPEGs as Adobe does, inverted and marked so.
+    ink.save(tmp_path / "ink.jpg", quality=100)
+    assert b"Adobe" in (tmp_path / "ink.jpg").read_bytes()
+    for name in ("ink.tiff", "ink.jpg"):
+        np.testing.assert_allclose(pixel(tmp_path / name), [0, 255, 0], atol=2)
+
+
+def test_damaged_exif_does_not_cost_the_image():
+    file = io.BytesIO()
+    pil.new("RGB", (4, 2), "blue").save(file, "PNG", exif=b"Exif\0\0not a tiff header")
+    assert decode(file.getvalue()).shape == (2, 4, 3)
+
+
+# ---- sizes -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [(50, (25, 50)), (100, (50, 100)), (900, (50, 100))]
+)
+def test_size_bounds_the_long_side_and_never_enlarges(tmp_path, size, expected):
+    pil.new("RGBA", (100, 50), (0, 0, 0, 9)).save(tmp_path / "image.png")
+    rgb, alpha = read_with_alpha(tmp_path / "image.png", size=size)
+    assert rgb.shape == (*expected, 3) and rgb.dtype == np.float32
+    assert alpha.shape == expected
+
+
+def test_downscaling_averages(tmp_path):
+    board = np.indices((256, 256)).sum(axis=0) % 2 * 255
+    pil.fromarray(board.astype(np.uint8)).save(tmp_path / "board.png")
+    small = read_image(tmp_path / "board.png", size=32)
+    np.testing.assert_allclose(small, 127.5, atol=1)  # not aliased to black or white
+
+
+def test_at_least_never_undercuts():
+    file = io.BytesIO()
+    pil.new("RGB", (4000, 900), "red").save(file, "JPEG")
+    assert load_rgb(file.getvalue(), at_least=200).size == (1000, 225)
+
+
+def test_grid():
+    black = np.zeros((2, 2, 3), np.float32)
+    sheet = sheets.grid([black, black, black[:, :1]], 2, gap=1)
+    assert (sheet[..., 0] / 255).tolist() == [
+        [0, 0, 1, 0, 0],
+        [0, 0, 1, 0, 0],
+        [1, 1, 1, 1, 1],
+        [0, 1, 1, 1, 1],
+        [0, 1, 1, 1, 1],
+    ]
+
+
+# ---- writing ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "TIF"])
+def test_written_pixels_are_clipped_and_rounded(tmp_path, suffix):
+    image = np.array([[[-3, 0.4, 0.6], [254.6, 255, 300]]], np.float32)
+    path = tmp_path / f"out.{suffix}"
+    write_image(path, image)
+    assert read_image(path).tolist() == [[[0, 0, 1], [255, 255, 255]]]
+    assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "jpeg", "webp"])
+def test_lossy_formats_come_close(tmp_path, suffix):
+    image = np.full((16, 16, 3), (200, 100, 50), np.float32)
+    write_image(tmp_path / f"out.{suffix}", image)
+    assert np.abs(read_image(tmp_path / f"out.{suffix}") - image).max() <= 4
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_alpha_survives(tmp_path, suffix):
+    alpha = np.array([[0, 128, 255]], np.uint8)
+    path = tmp_path / f"out.{suffix}"
+    write_image(path, np.zeros((1, 3, 3), np.float32), alpha=alpha)
+    rgb, read = read_with_alpha(path)
+    assert read.tolist() == alpha.tolist()
+    assert rgb[0, :, 0].tolist() == [255, 127, 0]  # black over white
+
+
+def test_refused_outputs_leave_nothing_behind(tmp_path):
+    gray = np.full((2, 2, 3), 9, np.float32)
+    alpha = np.zeros((2, 2), np.uint8)
+    (tmp_path / "file").touch()
+    write_image(tmp_path / "kept.webp", gray)
+    before = (tmp_path / "kept.webp").read_bytes()
+    for path, image, alpha_, message in [
+        (tmp_path / "out.gif", gray, None, "cannot write .gif; use one of .jpg"),
+        (tmp_path / "out", gray, None, "a name without suffix"),
+        (tmp_path / "out.jpg", gray, alpha, "JPEG has no transparency"),
+        (tmp_path / "out.png", gray * np.nan, None, "NaN"),
+        (tmp_path / "none" / "out.png", gray, None, "No such file or directory"),
+        (tmp_path / "file" / "out.png", gray, None, "Not a directory"),
+        (tmp_path / "kept.webp", np.zeros((1, 20_000, 3), np.float32), None, "20000"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            write_image(path, image, alpha=alpha_)
+    assert sorted(os.listdir(tmp_path)) == ["file", "kept.webp"]
+    assert (tmp_path / "kept.webp").read_bytes() == before
+
+
+# ---- bad input -------------------------------------------------------------------
+
+
+def test_bad_files_are_input_errors(tmp_path, monkeypatch):
+    good = io.BytesIO()
+    pil.effect_noise((64, 64), 50).save(good, "JPEG")
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.jpg").write_text("not a picture")
+    (tmp_path / "cut.jpg").write_bytes(good.getvalue()[:-500])
+    for name, message in [
+        ("missing.jpg", "no such file"),
+        ("empty.jpg", "is empty"),
+        ("text.jpg", "no known image format"),
+        ("cut.jpg", "truncated"),
+        (".", "Is a directory"),
+    ]:
+        with pytest.raises(InputError, match=message) as caught:
+            read_image(tmp_path / name)
+        assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
+    monkeypatch.setattr(pil, "MAX_IMAGE_PIXELS", 64 * 64 - 1)
+    with pytest.raises(InputError, match="more than 200 million pixels"):
+        decode(good.getvalue())
+
+
+def test_large_photos_are_within_the_limit():
+    file = io.BytesIO()
+    pil.new("1", (14_000, 14_000)).save(file, "PNG")  # 196 million
+    with pil.open(io.BytesIO(file.getvalue())) as picture:
+        assert picture.size == (14_000, 14_000)
+
+
+def test_find_images(tmp_path):
+    for name in ("b.PNG", "a.jpeg", "c/d.webp", ".hidden.jpg", ".git/e.jpg", "f.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "c" / "loop").symlink_to(tmp_path)
+    found = [str(p.relative_to(tmp_path)) for p in find_images(tmp_path)]
+    assert found == ["a.jpeg", "b.PNG", "c/d.webp"]
+    assert find_images(tmp_path / "f.txt") == [tmp_path / "f.txt"]
+    with pytest.raises(InputError, match="no such file or folder"):
+        find_images(tmp_path / "none")
+    with pytest.raises(InputError, match="no images in this folder"):
+        find_images(tmp_path / ".git" / "..", suffixes=[".bmp"])
+
+
+@pytest.mark.parametrize("mode, grey", [("L", True), ("LA", True), ("RGB", False)])
+def test_headers(tmp_path, mode, grey):
+    pil.new(mode, (3, 2)).save(tmp_path / "a.png")
+    assert read_header(tmp_path / "a.png") == (3, 2, grey)
+    with pytest.raises(InputError, match="cannot be read as an image"):
+        read_header(tmp_path / "gone.png")
+
+
+@pytest.mark.parametrize("alpha", [0, 1, 128, 255])
+def test_colours_under_alpha_look_the_same_over_white(alpha, tmp_path):
+    pixels = np.array([[(200, 10, 60, alpha), (0, 255, 128, alpha)]], np.uint8)
+    pil.fromarray(pixels).save(tmp_path / "a.png")
+    seen, alphas = read_with_alpha(tmp_path / "a.png")
+    alphas = np.full((1, 2), 255, np.uint8) if alphas is None else alphas
+    colours = without_white(seen, alphas)
+    if alpha >= 128:
+        np.testing.assert_allclose(colours, pixels[..., :3], atol=1.1)
+    write_image(tmp_path / "b.png", colours, alpha=alphas)
+    again, _ = read_with_alpha(tmp_path / "b.png")
+    np.testing.assert_allclose(again, seen, atol=1)
+
+
+def test_sides_beyond_the_format():
+    check_fits("a.webp", 16_383, 1)
+    check_fits("a.png", 100_000, 1)
+    with pytest.raises(InputError, match="16384 x 1 px; WEBP has sides of 16383 px"):
+        check_fits("a.webp", 16_384, 1)

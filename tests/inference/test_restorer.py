@@ -1,0 +1,148 @@
+"""Restored photos: tiles, reach, histograms, grey."""
+
+import numpy as np
+import pytest
+from helpers import restoration_model, style_model
+
+from jaxperceptual.core.errors import InputError
+from jaxperceptual.inference import restorer as module
+from jaxperceptual.inference.restorer import Restorer, match_histogram, restore
+
+ROUNDING = dict(rtol=0, atol=2e-3)  # of float32 sums, in grey levels
+
+
+def photo(h, w, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (h, w, 3)).astype(np.float32)
+
+
+NETS = [
+    dict(factor=2, upsample="transposed"),
+    dict(factor=4, upsample="resize"),
+    dict(factor=8, upsample="transposed"),
+    dict(name="SRCNN", factor=4),
+]
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_tiles_do_not_show(net):
+    model = restoration_model(**net)
+    image = photo(37, 61)  # windows of 16 + 2 * 14 or 15: moved, cut short, whole
+    whole = Restorer(model)(image)
+    tiled = Restorer(model, tile=16)
+    assert whole.shape == (37 * net["factor"], 61 * net["factor"], 3)
+    assert whole.std() > 3
+    np.testing.assert_allclose(tiled(image), whole, **ROUNDING)
+    assert tiled._apply._cache_size() == 1
+
+
+def test_large_outputs_are_tiled_unasked(monkeypatch):
+    monkeypatch.setattr(module, "WHOLE", 40 * 40)
+    monkeypatch.setattr(module, "TILE", 64)
+    restorer = Restorer(restoration_model(name="SRCNN", factor=4))
+    image = photo(10, 60)
+    shapes = []
+    apply = restorer._apply
+    restorer._apply = lambda v, x: shapes.append(x.shape) or apply(v, x)
+    restorer(image)
+    assert shapes == [(1, 10, 26, 3)] * 4
+    shapes.clear()
+    restorer(photo(10, 10))
+    assert shapes == [(1, 10, 10, 3)]
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_an_input_pixel_changes_what_is_in_reach_and_no_more(net):
+    restorer = Restorer(restoration_model(**net))
+    image = np.full((41, 41, 3), 128, np.float32)
+    touched = image.copy()
+    touched[20, 20] += 100
+    changed = np.abs(restorer(touched) - restorer(image)).max(axis=-1) > 1e-3
+    rows = np.flatnonzero(changed.any(axis=1)) // net["factor"]
+    reach = max(20 - rows.min(), rows.max() - 20)
+    bound = restorer._reach
+    assert bound - 2 <= reach <= bound
+
+
+@pytest.mark.parametrize("h, w", [(1, 1), (3, 50)])
+def test_tiny_images(h, w):
+    output = restore(Restorer(restoration_model(factor=4)), photo(h, w))
+    assert output.shape == (4 * h, 4 * w, 3)
+    assert np.isfinite(output).all() and 0 <= output.min() <= output.max() <= 255
+
+
+def test_histogram_matching_by_hand():
+    # Ranks stay, values are the reference's: here a permutation of it.
+    rng = np.random.default_rng(1)
+    values = rng.permutation(192).astype(np.float32)
+    reference = values.reshape(8, 8, 3)
+    image = rng.permutation(192).astype(np.float32).reshape(8, 8, 3)
+    matched = match_histogram(image, reference)
+    for channel in range(3):
+        expected = np.sort(reference[..., channel].ravel())
+        np.testing.assert_allclose(
+            np.sort(matched[..., channel].ravel()), expected, atol=1e-3
+        )
+        order = image[..., channel].ravel().argsort()
+        assert (np.diff(matched[..., channel].ravel()[order]) >= 0).all()
+
+
+def test_output_gets_the_distribution_of_the_input():
+    restorer = Restorer(restoration_model(factor=4))
+    image = photo(24, 24) / 2 + 30
+    raw = restore(restorer, image, histogram_match=False)
+    matched = restore(restorer, image)
+    np.testing.assert_array_equal(raw, restorer(image))
+    quantiles = np.linspace(0.05, 0.95, 10)
+    wanted = np.quantile(image, quantiles, axis=(0, 1))
+    # The random network's output has few grey levels, and equal pixels stay equal.
+    assert np.abs(np.quantile(matched, quantiles, axis=(0, 1)) - wanted).max() < 6
+    assert np.abs(np.quantile(raw, quantiles, axis=(0, 1)) - wanted).max() > 20
+
+
+def test_matching_does_not_darken():
+    rng = np.random.default_rng(0)
+    image = rng.uniform(0, 255, (200, 200, 3)).astype(np.float32)
+    matched = match_histogram(image, photo(50, 50))
+    assert abs(matched.mean() - photo(50, 50).mean()) < 0.1
+
+
+def test_srcnn_keeps_its_colours():
+    restorer = Restorer(restoration_model(name="SRCNN", factor=2))
+    image = photo(12, 12)
+    np.testing.assert_array_equal(restore(restorer, image), restorer(image))
+
+
+def test_grey_stays_grey():
+    image = np.repeat(photo(9, 7)[..., :1], 3, axis=-1)
+    restorer = Restorer(restoration_model(factor=2))
+    assert np.ptp(restorer(image), axis=-1).max() > 1
+    assert not np.ptp(restore(restorer, image), axis=-1).any()
+
+
+@pytest.mark.parametrize("task", ["grey", "noise"])
+def test_other_tasks_get_what_the_network_makes(task):
+    """Colour for a grey photo, and not the histogram of a noisy one."""
+    metadata = {"training": {"degradation.name": task}}
+    restorer = Restorer(restoration_model(factor=1, metadata=metadata))
+    image = np.repeat(photo(12, 9)[..., :1], 3, axis=-1)
+    output = restore(restorer, image)
+    np.testing.assert_array_equal(output, restorer(image))
+    assert np.ptp(output, axis=-1).max() > 1
+
+
+def test_models_and_tiles_that_cannot_be():
+    with pytest.raises(InputError, match="a model for style; give one that"):
+        Restorer(style_model())
+    model = restoration_model(factor=2)
+    with pytest.raises(InputError, match="tile=15 px; use 16 or more"):
+        Restorer(model, tile=15)
+    with pytest.raises(InputError, match="instance norm looks at the whole image"):
+        Restorer(restoration_model(factor=2, norm="instance"), tile=32)
+    restorer = Restorer(model)
+    with pytest.raises(InputError, match="mine: enlarges by 2, not by 4"):
+        restorer.check_enlarges("mine", 4)
+    restorer.check_enlarges("mine", 2)
+    training = {"training": {"degradation.name": "noise"}}
+    with pytest.raises(InputError, match="mine: trained to undo noise"):
+        Restorer(restoration_model(factor=1, metadata=training)).check_enlarges("mine")

@@ -1,0 +1,159 @@
+""""""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import PIL.Image
+import pytest
+from helpers import style_model
+
+from jaxperceptual.inference.stylizer import Stylizer, canvas_side, mix, stylize
+from jaxperceptual.networks.model_file import build_net
+from jaxperceptual.ops import choice
+
+REORDERED_SUM = dict(rtol=0, atol=0.01)  # of 255, through 16 layers of float32 sums
+
+
+@pytest.fixture(scope="module")
+def stylizer():
+    return Stylizer(style_model(norm="instance"))
+
+
+def photo(h, w, seed=0):
+    return np.random.default_rng(seed).uniform(0, 255, (h, w, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("h, w", [(1, 1), (7, 5), (33, 50)])
+def test_any_size_keeps_its_size(stylizer, h, w):
+    output = stylizer(photo(h, w))
+    assert isinstance(output, np.ndarray) and output.dtype == np.float32
+    assert output.shape == (h, w, 3)
+    assert 0 <= output.min() <= output.max() <= 255
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_runs_the_network_of_the_model(norm):
+    model = style_model(norm=norm)
+    image = photo(9, 6)
+
+    @jax.jit
+    def plain(variables, images):
+        with choice.forms("plain"):
+            return build_net(model).apply(variables, images, train=False)
+
+    expected = plain(model.variables, image[None])[0]
+    assert np.ptp(expected) > 20  # says something
+    output = stylize(model, image)
+    np.testing.assert_allclose(output, expected, **REORDERED_SUM)
+
+
+def test_a_batch_equals_its_images_one_by_one(stylizer):
+    batch = np.stack([photo(7, 5, seed) for seed in range(3)])
+    outputs = stylizer(batch)
+    for image, output in zip(batch, outputs, strict=True):
+        np.testing.assert_allclose(stylizer(image), output, **REORDERED_SUM)
+    assert isinstance(stylizer(jnp.asarray(batch)), jax.Array)
+
+
+@pytest.fixture
+def compilations():
+    """The names of what JAX has compiled, or read from its cache, since the start."""
+    names = []
+
+    def listen(event, seconds, **details):
+        if event == "/jax/core/compile/backend_compile_duration":
+            names.append(details["fun_name"])
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def test_many_sizes_share_a_program(compilations):
+    stylizer = Stylizer(style_model(norm="instance"))
+    compilations.clear()
+    sizes = [(h, w) for h in (1, 9, 30, 32) for w in (2, 25, 31)]
+    for h, w in sizes:
+        stylizer(photo(h, w))
+    stylizer(photo(5, 5)[None])
+    assert len(compilations) == stylizer.num_programs == 1
+    for num_images in (3, 4):
+        stylizer(np.stack([photo(20, 30)] * num_images))
+    assert len(compilations) == stylizer.num_programs == 2
+    stylizer.warm_up(30, 31)
+    assert stylizer.num_programs == 3
+    on_device = jnp.asarray(photo(30, 31)[None])
+    compilations.clear()
+    stylizer(photo(30, 31))
+    jax.block_until_ready(stylizer(on_device))
+    assert not compilations
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+@pytest.mark.parametrize("upsample", ["transposed", "resize"])
+def test_a_canvas_changes_nothing(norm, upsample):
+    model = style_model(norm=norm, upsample=upsample)
+    shared, exact = Stylizer(model), Stylizer(model)
+    sizes = [(32, 32), (31, 2), (5, 17)]
+    for h, w in sizes:
+        image = photo(h, w)
+        output = shared(image)
+        assert np.ptp(output) > 20
+        alone = exact.warm_up(h, w)(image)
+        np.testing.assert_allclose(alone, output, **REORDERED_SUM)
+        np.testing.assert_allclose(shared(jnp.asarray(image)), output, atol=1e-3)
+    assert (shared.num_programs, exact.num_programs) == (1, len(sizes))
+
+
+def test_canvases_waste_an_eighth_of_a_side_at_most():
+    sides = np.arange(1, 5000)
+    canvases = np.array([canvas_side(int(side)) for side in sides])
+    assert (canvases >= sides).all() and (canvases % 4 == 0).all()
+    assert (canvases < sides + np.maximum(32, sides / 8)).all()
+    assert {32, 64, 256, 512, 576, 1024, 1152, 4096} < set(canvases)
+    assert len(set(canvases[255:4096])) == 33  # eight an octave, and the first
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 4), (2, 2), (0, 4, 4, 3), (4, 0, 3)])
+def test_refuses_what_is_no_image(stylizer, shape):
+    with pytest.raises(ValueError, match="shape"):
+        Stylizer.__call__.__wrapped__(stylizer, np.zeros(shape))
+
+
+def test_strength_blends(stylizer):
+    image = photo(7, 5)
+    full = stylize(stylizer, image)
+    np.testing.assert_array_equal(stylize(stylizer, image, strength=0.0), image)
+    quarter = stylize(stylizer, image, strength=0.25)
+    np.testing.assert_allclose(quarter, 0.75 * image + 0.25 * full, atol=1e-3)
+    for strength in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="strength="):
+            stylize(stylizer, image, strength=strength)
+
+
+def test_preserve_color_takes_luma_and_keeps_chroma():
+    # Mild colours, so that nothing is clipped; Pillow's YCbCr is the judge.
+    image, stylized = photo(16, 16) / 8 + 112, photo(16, 16, seed=1) / 8 + 112
+    mixed = mix(image, stylized, preserve_color=True)
+
+    def ycbcr(pixels):
+        rgb = PIL.Image.fromarray(np.rint(pixels).astype(np.uint8))
+        return np.asarray(rgb.convert("YCbCr")).astype(int)
+
+    got = ycbcr(mixed)
+    assert abs(got[..., 0] - ycbcr(stylized)[..., 0]).max() <= 1
+    assert abs(got[..., 1:] - ycbcr(image)[..., 1:]).max() <= 2
+    extreme = mix(
+        np.full((1, 1, 3), [255, 0, 0], np.float32),
+        np.full((1, 1, 3), 255, np.float32),
+        preserve_color=True,
+    )
+    assert 0 <= extreme.min() <= extreme.max() <= 255
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("h, w", [(4096, 4096), (1, 4096)])
+def test_the_largest_sizes(h, w):
+    model = style_model(norm="instance", width=0.5, upsample="resize")
+    output = stylize(model, photo(h, w))
+    assert output.shape == (h, w, 3) and np.isfinite(output).all()

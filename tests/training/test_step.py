@@ -1,0 +1,217 @@
+"""The update: over devices, over steps in one dispatch, and warming up."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from PIL import Image
+
+from jaxperceptual.core.errors import InputError
+from jaxperceptual.data import degradations
+from jaxperceptual.data.loader import Loader
+from jaxperceptual.losses.objective import Frozen
+from jaxperceptual.losses.terms import pixel_loss
+from jaxperceptual.networks.layers import Conv, ConvBlock, ResidualBlock, scaled_tanh
+from jaxperceptual.ops import choice
+from jaxperceptual.training.devices import (
+    DEVICES,
+    devices_for,
+    replicate,
+    shard,
+    unreplicate,
+)
+from jaxperceptual.training.optimizer import make_optimizer
+from jaxperceptual.training.step import init_state, make_train_step
+
+REORDERED_SUM = dict(rtol=2e-4, atol=2e-6)  # float32 sums in another order
+
+
+class TinyNet(nn.Module):
+    """A kind of each layer that StyleNet has, and compiled in a second."""
+
+    norm: str
+    axis_name: str | None = DEVICES
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        options = dict(norm=self.norm, axis_name=self.axis_name)
+        x = images / 127.5 - 1
+        x = ConvBlock(8, 9, padding=4, name="first", **options)(x, train=train)
+        x = ConvBlock(8, 3, stride=2, padding=1, **options)(x, train=train)
+        x = ResidualBlock(8, padding=1, **options)(x, train=train)
+        x = ConvBlock(8, 3, upsample="transposed", **options)(x, train=train)
+        return scaled_tanh(10 * Conv(3, 3, padding=1, name="out")(x))
+
+
+def objective(frozen, outputs, targets):
+    loss = pixel_loss(outputs / 255, targets / 255)
+    return loss, {"pixel": loss}
+
+
+def updated(net, tx, images, num_devices, size=None, photos=None):
+    """The state after the updates in `images` [steps n h w 3], or rows of photos."""
+    devices = jax.local_devices()[:num_devices]
+    size = size or images.shape[2]
+    state = init_state(jax.random.key(0), net, tx, size)
+    step = make_train_step(net, objective, tx, devices=devices)
+    state, metrics = step(
+        replicate(state, devices),
+        replicate(Frozen({}, {}), devices),
+        shard(images, num_devices),
+        replicate(photos, devices),
+    )
+    # Every device holds the same state afterwards.
+    for leaf in jax.tree.leaves(state):
+        for piece in leaf.addressable_shards:
+            np.testing.assert_array_equal(piece.data, leaf.addressable_shards[0].data)
+    return unreplicate(state), metrics
+
+
+def test_rows_of_photos_on_the_device_are_those_photos(tmp_path):
+    """From the loader to the update, mirrored ones among them."""
+    rng = np.random.default_rng(0)
+    for i in range(6):
+        photo = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(photo).save(tmp_path / f"{i}.png")
+    (tmp_path / "3.png").write_bytes(b"no photo")
+    options = dict(seed=0, batch_size=4, image_size=16, flip=True)
+    options |= dict(cache=tmp_path / "cache", on_skip=lambda *_: None)
+    net, tx, found = TinyNet("batch"), optax.sgd(0.1), []
+    for rows_below in (0, 10**6):
+        with Loader(tmp_path, rows_below=rows_below, **options) as loader:
+            batches = np.stack([next(loader) for _ in range(3)])
+        photos = loader.table
+        found.append(updated(net, tx, batches, 2, 16, photos))
+    assert batches.dtype == np.int32 and (batches < 0).any() and (batches >= 0).any()
+    for pixels, rows in zip(*map(jax.tree.leaves, found), strict=True):
+        np.testing.assert_allclose(pixels, rows, rtol=1e-5, atol=1e-8)
+    assert not loader.table[3].any() and 3 not in batches and ~3 not in batches
+
+
+def random_images(*shape):
+    return np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("forms", ["plain", "cpu"])
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_four_devices_make_the_step_of_one(norm, forms):
+    assert jax.local_device_count() == 4
+    with choice.forms(forms):
+        check_four_devices(norm)
+
+
+def check_four_devices(norm):
+    net = TinyNet(norm)
+    # SGD: Adam turns rounding in a near-zero gradient into a full step.
+    tx = optax.sgd(0.1)
+    images = random_images(1, 4, 16, 16)
+    one, _ = updated(net, tx, images, 1)
+    four, metrics = updated(net, tx, images, 4)
+    assert metrics["loss"].shape == (4, 1)
+    start = init_state(jax.random.key(0), net, tx, 16)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(four), strict=True):
+        np.testing.assert_allclose(a, b, **REORDERED_SUM)
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), one.params, start.params)
+    assert moved["out"]["kernel"] > 1e-4  # the tolerance would not hide no step
+    if norm == "batch":
+        mean = one.batch_stats["first"]["norm"]["mean"]
+        assert np.abs(mean).max() > 1e-3
+
+
+def test_steps_in_one_dispatch_are_the_steps_one_by_one():
+    net = TinyNet("batch")
+    tx = optax.sgd(0.1)
+    images = random_images(3, 2, 16, 16)
+    together, metrics = updated(net, tx, images, 1)
+    assert metrics["loss"].shape == (1, 3) and int(together.step) == 3
+    devices = jax.local_devices()[:1]
+    step = make_train_step(net, objective, tx, devices=devices)
+    state = replicate(init_state(jax.random.key(0), net, tx, 16), devices)
+    frozen = replicate(Frozen({}, {}), devices)
+    for batch in images:
+        state, _ = step(state, frozen, shard(batch[None], 1))
+    alone = unreplicate(state)
+    for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(together), strict=True):
+        np.testing.assert_allclose(a, b, **REORDERED_SUM)
+
+
+def test_learns_the_identity_a_little():
+    net = TinyNet("instance")
+    tx = make_optimizer(1e-3, 0)
+    images = np.repeat(random_images(1, 2, 4, 4), 4, axis=2).repeat(4, axis=3)
+    _, metrics = updated(net, tx, np.repeat(images, 60, axis=0), 1)
+    first, last = metrics["loss"][0, 0], metrics["loss"][0, -1]
+    assert last < 0.5 * first
+
+
+def test_bias_in_front_of_a_norm_stays_where_it_is():
+    net = TinyNet("instance")
+    state, _ = updated(net, make_optimizer(1e-3, 0), random_images(2, 1, 8, 8), 1)
+    assert not state.params["first"]["conv"]["bias"].any()
+    assert state.params["out"]["bias"].any()
+
+
+def test_warmup_is_linear_from_the_first_step():
+    tx = make_optimizer(0.8, 4)
+    params = jnp.zeros(())
+    opt_state, moves = tx.init(params), []
+    for _ in range(6):
+        update, opt_state = tx.update(jnp.ones(()), opt_state, params)
+        moves.append(float(-update))  # Adam moves by the rate when gradients agree
+    np.testing.assert_allclose(moves, [0.2, 0.4, 0.6, 0.8, 0.8, 0.8], rtol=1e-4)
+
+
+def test_decay_is_a_cosine_that_ends_at_zero():
+    tx = make_optimizer(0.8, 3, decay_steps=6)
+    params = jnp.zeros(())
+    opt_state, moves = tx.init(params), []
+    for _ in range(8):
+        update, opt_state = tx.update(jnp.ones(()), opt_state, params)
+        moves.append(float(-update))
+    falling = 0.4 * (1 + np.cos(np.pi * np.arange(5) / 4))
+    expected = [0.8 / 3, 1.6 / 3, *falling, 0.0]
+    np.testing.assert_allclose(moves, expected, atol=1e-5)
+    with pytest.raises(InputError, match="decay_steps=3; use 0"):
+        make_optimizer(0.8, 3, decay_steps=3)
+
+
+class Identity(nn.Module):
+    """What goes in, plus a bias that starts at 0."""
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        return images + self.param("bias", nn.initializers.zeros, (3,))
+
+
+def test_noise_follows_seed_step_and_place_alone():
+    images = np.full((2, 4, 8, 8, 3), 100, np.uint8)
+    noise = degradations.Noise(10.0)
+
+    def losses_of(num_devices, seed, images):
+        devices = jax.local_devices()[:num_devices]
+        step = make_train_step(
+            Identity(), objective, optax.sgd(0.0), devices=devices,
+            degradation=noise, seed=seed,
+        )  # fmt: skip
+        state = init_state(jax.random.key(0), Identity(), optax.sgd(0.0), 8)
+        _, metrics = step(
+            replicate(state, devices),
+            replicate(Frozen({}, {}), devices),
+            shard(images, num_devices),
+        )
+        return np.asarray(metrics["loss"][0])
+
+    one = losses_of(1, 0, images)
+    # The targets stay as they are, so the loss is the noise's variance.
+    np.testing.assert_allclose(255 * np.sqrt(one), 10, rtol=0.1)
+    assert one[0] != one[1]  # of the two steps
+    np.testing.assert_allclose(losses_of(4, 0, images), one, rtol=1e-6)
+    assert losses_of(1, 1, images)[0] != one[0]
+
+
+@pytest.mark.parametrize("batch_size, count", [(8, 4), (6, 2), (3, 1)])
+def test_uses_as_many_devices_as_the_batch_divides_over(batch_size, count, capsys):
+    assert len(devices_for(batch_size)) == count
+    assert (f"using {count} of 4" in capsys.readouterr().out) == (count < 4)
