@@ -46,7 +46,7 @@ class Ours(NamedTuple):
             x = jax.device_put(piece.images)
         else:
             restorer = Restorer(model, precision=self.precision)
-            warm, x = lambda: restorer, piece.images[0]
+            warm, x = lambda: restorer.network, piece.images[0]
 
         def once():
             with choice.forms(self.forms):

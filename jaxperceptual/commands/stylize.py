@@ -3,8 +3,8 @@
 import argparse
 
 from jaxperceptual.core import cli
+from jaxperceptual.networks.pretrained import DEFAULT_STYLE
 
-DEFAULT_MODEL = "style_cubist"
 DETAILS = """\
 Where the results go:
   without -o     photo.jpg becomes photo-stylized.jpg, a folder NAME becomes the folder
@@ -26,12 +26,9 @@ def run(args: argparse.Namespace) -> int:
 
     from jaxperceptual.inference import batches
     from jaxperceptual.inference.stylizer import Stylizer
-    from jaxperceptual.networks import pretrained
-    from jaxperceptual.networks.model_file import read_model
 
-    path = args.model or pretrained.pretrained_path(DEFAULT_MODEL)
     results = batches.stylize_files(
-        Stylizer(read_model(path)),
+        Stylizer.from_pretrained(args.model),
         todo,
         size=args.size,
         strength=args.strength,
@@ -52,7 +49,8 @@ def parser() -> cli.Parser:
     made.add_argument(
         "--model",
         help="a run folder, a model.safetensors, or the name of a shipped model "
-        f"(default: {DEFAULT_MODEL})",
+        "(default: %(default)s)",
+        default=DEFAULT_STYLE,
     )
     made.add_argument(
         "--size",

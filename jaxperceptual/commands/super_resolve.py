@@ -3,8 +3,8 @@
 import argparse
 
 from jaxperceptual.core import cli
+from jaxperceptual.networks.pretrained import DEFAULT_RESTORATION
 
-DEFAULT_MODEL = "sr_x4_feat"
 DETAILS = """\
 Where the results go:
   without -o     photo.jpg becomes photo-x4.jpg, a folder NAME becomes the folder
@@ -22,13 +22,9 @@ nothing could be done."""
 def run(args: argparse.Namespace) -> int:
     from jaxperceptual.inference import batches, jobs
     from jaxperceptual.inference.restorer import Restorer
-    from jaxperceptual.networks import pretrained
-    from jaxperceptual.networks.model_file import read_model
 
-    path = args.model or pretrained.pretrained_path(DEFAULT_MODEL)
-    model = read_model(path, task="restoration")
-    restorer = Restorer(model, tile=args.tile)
-    restorer.check_enlarges(str(path), args.scale)
+    restorer = Restorer.from_pretrained(args.model, tile=args.tile)
+    restorer.check_enlarges(args.model, args.scale)
     todo = jobs.plan(args.photos, args.output, label=f"x{restorer.factor}")
     results = batches.restore_files(
         restorer, todo, histogram_match=args.histogram_match
@@ -48,7 +44,8 @@ def parser() -> cli.Parser:
     add(
         "--model",
         help="a run folder, a model.safetensors, or the name of a shipped model "
-        f"(default: {DEFAULT_MODEL})",
+        "(default: %(default)s)",
+        default=DEFAULT_RESTORATION,
     )
     add("--scale", type=int, metavar="N", help="refuse a model of another factor")
     add(

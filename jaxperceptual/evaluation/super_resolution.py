@@ -21,7 +21,7 @@ from jaxperceptual.evaluation import lpips, metrics
 from jaxperceptual.images import resampling
 from jaxperceptual.images.finding import find_images
 from jaxperceptual.images.reading import read_header, read_image
-from jaxperceptual.inference.restorer import Restorer, restore
+from jaxperceptual.inference.restorer import Restorer
 from jaxperceptual.networks import pretrained
 from jaxperceptual.networks.model_file import read_model
 
@@ -159,7 +159,9 @@ class Judge:
 
     def __init__(self, task: Task):
         self._task = task
-        self._distances = {f"lpips_{net}": lpips.load(net) for net in lpips.NETS}
+        self._distances = {
+            f"lpips_{net}": lpips.LPIPS.from_pretrained(net) for net in lpips.NETS
+        }
         degrade = degradations.Downsample(task.factor, task.blur)
         no_key = jax.random.key(0)  # nothing is random
         self._shrink = jax.jit(lambda images: degrade(no_key, images))
@@ -178,7 +180,7 @@ class Judge:
         small = np.asarray(self._shrink(truth[None]))[0]
         outputs = {BICUBIC: np.asarray(self._enlarge(small[None]))[0]}
         for method, restorer in task.restorers.items():
-            output = restore(restorer, small, histogram_match=task.matches(method))
+            output = restorer(small, histogram_match=task.matches(method))
             # What a file would hold: the metrics are of 8-bit images.
             outputs[method] = np.rint(output.clip(0, 255))
         scores = {

@@ -16,8 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image as pil
-from PIL import UnidentifiedImageError
+from PIL import Image as pil, UnidentifiedImageError
 
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.types import Bytes, Image
@@ -82,6 +81,20 @@ def fit(width: int, height: int, size: int | None) -> tuple[int, int]:
     """Both sides, in proportion, so that the longer one has `size` px at most."""
     factor = min(1.0, (size or math.inf) / max(width, height))
     return max(1, round(width * factor)), max(1, round(height * factor))
+
+
+def is_picture(thing: object) -> bool:
+    """Whether it is a Pillow image."""
+    return isinstance(thing, pil.Image)
+
+
+def from_picture(
+    picture: pil.Image,
+) -> tuple[Image, UInt8[np.ndarray, "h w"] | None]:
+    """A Pillow image of any mode, as `read_with_alpha` has a file."""
+    rgb, alpha = _convert(_upright(picture))
+    pixels = np.asarray(rgb).astype(np.float32)
+    return pixels, None if alpha is None else np.array(alpha)
 
 
 class Header(NamedTuple):

@@ -80,17 +80,30 @@ def write_image(
             f"{path}: not written, the image holds NaN or infinite values; "
             "was the model trained to a finite loss?"
         )
-    pixels = np.rint(np.clip(image, 0, 255)).astype(np.uint8)
-    if alpha is not None:
-        pixels = np.dstack([pixels, alpha])
+    picture = _picture(image, alpha)
 
     try:
         with files.replacing(path) as file:
-            pil.fromarray(pixels).save(file, kind, **options)
+            picture.save(file, kind, **options)
     except (OSError, ValueError) as error:  # ValueError: sides beyond the format's
         reason = getattr(error, "strerror", None) or error
         raise InputError(
             f"{path}: cannot be written ({reason}); choose a folder that exists, is "
             "writable and has room, and a format that holds "
-            f"{pixels.shape[1]} x {pixels.shape[0]} px."
+            f"{picture.width} x {picture.height} px."
         ) from error
+
+
+def to_picture(
+    image: Image, *, alpha: UInt8[np.ndarray, "h w"] | None = None
+) -> pil.Image:
+    """A Pillow image, RGB, or RGBA with an alpha; clipped to [0, 255] and rounded.
+
+    image: What is to be seen over white, as `reading.read_with_alpha` reads.
+    """
+    return _picture(image if alpha is None else without_white(image, alpha), alpha)
+
+
+def _picture(image, alpha):
+    pixels = np.rint(np.clip(image, 0, 255)).astype(np.uint8)
+    return pil.fromarray(pixels if alpha is None else np.dstack([pixels, alpha]))

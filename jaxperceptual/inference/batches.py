@@ -11,7 +11,7 @@ from jaxperceptual.images.reading import fit, read_header, read_with_alpha
 from jaxperceptual.images.resampling import resized_alpha
 from jaxperceptual.images.writing import check_fits
 from jaxperceptual.inference import jobs
-from jaxperceptual.inference.restorer import Restorer, restore
+from jaxperceptual.inference.restorer import Restorer
 from jaxperceptual.inference.stylizer import Stylizer, mix
 
 
@@ -36,7 +36,7 @@ def restore_files(
         except InputError as error:
             yield jobs.Result(job, error)
             continue
-        output = restore(restorer, image, histogram_match=histogram_match)
+        output = restorer(image, histogram_match=histogram_match)
         with enough_memory(f"an output of {w} x {h} px", "a part of the image"):
             if alpha is not None:
                 alpha = resized_alpha(alpha, w, h)

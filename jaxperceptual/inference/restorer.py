@@ -1,6 +1,10 @@
 """A restoration model and a photo of any size to a restored, larger photo (4.2)."""
 
+import functools
 import itertools
+import os
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +19,14 @@ from jaxperceptual.core.precision import dtype, products
 from jaxperceptual.core.types import Image
 from jaxperceptual.images import color
 from jaxperceptual.images.tiles import windows
+from jaxperceptual.inference.kinds import same_kind
 from jaxperceptual.networks.folding import fold
-from jaxperceptual.networks.model_file import Model, build_net
+from jaxperceptual.networks.model_file import Model, build_net, read_model, write_model
+from jaxperceptual.networks.pretrained import (
+    DEFAULT_RESTORATION,
+    FILE_NAME,
+    find_model,
+)
 
 Large = Float32[np.ndarray, "_ _ 3"]  # of another size than the `Image` beside it
 
@@ -29,7 +39,8 @@ TILE = 1024  # px of output, a side
 class Restorer:
     """A restoration model, ready to run: compiled once for each shape it meets.
 
-    model: whose task is "restoration"; InputError for another.
+    model: whose task is "restoration"; InputError for another. `from_pretrained` reads
+        one by name.
     tile: the side in input pixels of squares that are restored one by one, each with a
         margin as wide as the network's reach, so that only memory and time depend on
         it. InputError below `MIN_TILE`, and for instance norm, which looks at the
@@ -79,6 +90,22 @@ class Restorer:
 
         self._apply = jax.jit(apply)
 
+    @classmethod
+    def from_pretrained(
+        cls, name_or_path: str | os.PathLike = DEFAULT_RESTORATION, **options
+    ) -> "Restorer":
+        """That of a shipped model's name, a run folder or a model file.
+
+        options: as `Restorer` has them. Raises InputError as `read_model` does.
+        """
+        return cls(read_model(name_or_path, task="restoration"), **options)
+
+    def save_pretrained(self, folder: str | os.PathLike) -> Path:
+        """Writes the model into `folder`, for `from_pretrained(folder)`; its path."""
+        path = Path(folder) / FILE_NAME
+        write_model(path, self.model)
+        return path
+
     def check_enlarges(self, name: str, factor: int | None = None) -> None:
         """InputError, with the model's `name`, unless it is for super-resolution.
 
@@ -96,7 +123,41 @@ class Restorer:
                 f"x{factor}."
             )
 
-    def __call__(self, image: Image) -> Large:
+    def __call__(self, images: Any, *, histogram_match: bool | None = None) -> Any:
+        """Restores images; the same kind comes back, both sides times `factor`.
+
+        What is enlarged stays without colour if it was.
+
+        Args:
+          images: A path, a Pillow image, a NumPy or JAX array [h w 3] or [n h w 3] in
+            [0, 255], or a list of these (`kinds.same_kind`).
+          histogram_match: Give each channel of the output the distribution of the
+            input's, as the paper does after its networks for super-resolution
+            (section 4.2). None: after those, but for SRCNN, which keeps the colours
+            anyway.
+
+        Raises InputError for a file that cannot be read, or what does not fit into
+        memory; ValueError for an array of another shape.
+        """
+        matches = self.matches if histogram_match is None else histogram_match
+
+        def restored(pixels):
+            images = np.asarray(pixels).reshape(-1, *pixels.shape[-3:])
+            outputs = [self._finished(image, matches) for image in images]
+            stacked = np.stack(outputs) if pixels.ndim == 4 else outputs[0]
+            return stacked if isinstance(pixels, np.ndarray) else jnp.asarray(stacked)
+
+        return same_kind(images, restored)
+
+    def _finished(self, image: Image, histogram_match: bool) -> Large:
+        output = self.network(image)
+        h, w, _ = output.shape
+        with enough_memory(f"an output of {w} x {h} px", "a part of the image"):
+            if self.enlarges and (image == image[..., :1]).all():
+                output = np.repeat(color.luma(output)[..., None], 3, axis=-1)
+            return match_histogram(output, image) if histogram_match else output
+
+    def network(self, image: Image) -> Large:
         """[h w 3] -> [factor*h factor*w 3], both in [0, 255]; the network alone.
 
         Raises InputError if it does not fit into memory.
@@ -123,26 +184,35 @@ class Restorer:
         return output
 
 
-def restore(
-    restorer: Restorer, image: Image, *, histogram_match: bool | None = None
-) -> Large:
-    """The restored photo [factor*h factor*w 3] of [h w 3], in [0, 255].
+def super_resolve(
+    images: Any,
+    *,
+    model: str | os.PathLike | Model | Restorer = DEFAULT_RESTORATION,
+    histogram_match: bool | None = None,
+) -> Any:
+    """Enlarges images in one line; the same kind comes back (`Restorer.__call__`).
 
-    histogram_match: give each channel of the output the distribution of the input's, as
-        the paper does after its networks for super-resolution. None: after those, but
-        for SRCNN, which keeps the colours anyway.
+    model: A shipped model's name, a run folder, a model file, a model, or a `Restorer`;
+        the last one that a name or path led to is kept for the next call.
+    histogram_match: As `Restorer.__call__` has it.
 
-    What is enlarged stays without colour if it was. Raises InputError as `Restorer`
-    does.
+    Raises InputError for a model or a file that cannot be read, or a model that does
+    not enlarge; ValueError as a `Restorer` does.
     """
-    output = restorer(image)
-    if histogram_match is None:
-        histogram_match = restorer.matches
-    h, w, _ = output.shape
-    with enough_memory(f"an output of {w} x {h} px", "a part of the image"):
-        if restorer.enlarges and (image == image[..., :1]).all():
-            output = np.repeat(color.luma(output)[..., None], 3, axis=-1)
-        return match_histogram(output, image) if histogram_match else output
+    name = model if isinstance(model, str | os.PathLike) else "the model"
+    if isinstance(model, Model):
+        model = Restorer(model)
+    elif not isinstance(model, Restorer):
+        path = find_model(model)
+        model = _read(path, path.stat().st_mtime_ns)
+    model.check_enlarges(os.fspath(name))
+    return model(images, histogram_match=histogram_match)
+
+
+@functools.lru_cache(1)
+def _read(path: Path, written: int) -> Restorer:
+    del written  # another file, another entry
+    return Restorer.from_pretrained(path)
 
 
 def match_histogram(image: Large, reference: Image) -> Large:

@@ -1,18 +1,24 @@
 """A trained style model and a photo of any size to a stylised photo."""
 
+import functools
+import os
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
+from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.memory import give_memory_back
 from jaxperceptual.core.precision import dtype, products
-from jaxperceptual.core.types import Image
+from jaxperceptual.core.types import AnyArray
 from jaxperceptual.images import color
+from jaxperceptual.inference.kinds import same_kind
 from jaxperceptual.networks.folding import fold
-from jaxperceptual.networks.model_file import Model, build_net
+from jaxperceptual.networks.model_file import Model, build_net, read_model, write_model
+from jaxperceptual.networks.pretrained import DEFAULT_STYLE, FILE_NAME, find_model
 from jaxperceptual.ops import onednn
 from jaxperceptual.ops.margin import Margin
 
@@ -32,15 +38,19 @@ class Stylizer:
     An image is never cut into tiles: instance norm looks at the whole of it, so tiles
     would differ in brightness. 4096 x 4096 therefore takes several GB of memory.
 
-    model: whose task is "style".
+    model: whose task is "style"; `from_pretrained` reads one by name.
     precision: "float32"; "tf32" or "bfloat16" (see `precision`) are faster where the
         device has units for them, and a fraction of a grey level off.
 
     Attributes:
+      model: the model.
       num_programs: how many have been compiled.
     """
 
     def __init__(self, model: Model, *, precision: str = "float32"):
+        if model.task != "style":
+            raise InputError(f"a model for {model.task}; give one for style.")
+        self.model = model
         net = build_net(model, dtype(precision))
         net, variables = fold(net, model.variables)
         self._variables = jax.device_put(variables)
@@ -59,7 +69,23 @@ class Stylizer:
         self._apply = jax.jit(apply)
         self._apply_exactly = jax.jit(apply_exactly)
 
-    def warm_up(self, h: int, w: int, num_images: int = 1) -> "Stylizer":
+    @classmethod
+    def from_pretrained(
+        cls, name_or_path: str | os.PathLike = DEFAULT_STYLE, **options
+    ) -> "Stylizer":
+        """That of a shipped model's name, a run folder or a model file.
+
+        options: as `Stylizer` has them. Raises InputError as `read_model` does.
+        """
+        return cls(read_model(name_or_path, task="style"), **options)
+
+    def save_pretrained(self, folder: str | os.PathLike) -> Path:
+        """Writes the model into `folder`, for `from_pretrained(folder)`; its path."""
+        path = Path(folder) / FILE_NAME
+        write_model(path, self.model)
+        return path
+
+    def warm_up(self, h: int, w: int, *, num_images: int = 1) -> "Stylizer":
         """Compiles, and runs once, what images of just this size will be given to.
 
         On an x86 CPU its convolutions are oneDNN's where they can be (`onednn`), the
@@ -75,15 +101,30 @@ class Stylizer:
         return self
 
     def __call__(
-        self, images: Float[Array | np.ndarray, "*n h w 3"]
-    ) -> Float[Array | np.ndarray, "*n h w 3"]:
-        """Stylises [h w 3] or [n h w 3], RGB in [0, 255]; same kind and shape back."""
-        if images.ndim not in (3, 4) or images.shape[-1] != 3:
-            raise ValueError(f"images: shape {images.shape}; use [h w 3] or [n h w 3].")
-        if 0 in images.shape:
-            raise ValueError(f"images: shape {images.shape}; there is no pixel.")
+        self, images: Any, *, strength: float = 1.0, preserve_color: bool = False
+    ) -> Any:
+        """Stylises images; the same kind comes back.
+
+        Args:
+          images: A path, a Pillow image, a NumPy or JAX array [h w 3] or [n h w 3] in
+            [0, 255], or a list of these (`kinds.same_kind`).
+          strength, preserve_color: See `mix`.
+
+        Raises InputError for a file that cannot be read, ValueError for an array of
+        another shape or a strength outside [0, 1].
+        """
+        _check_strength(strength)
+
+        def stylized(pixels):
+            output = self._stylized(pixels) if strength > 0 else pixels
+            return mix(pixels, output, strength=strength, preserve_color=preserve_color)
+
+        return same_kind(images, stylized)
+
+    def _stylized(self, images):
+        """Float32 [h w 3] or [n h w 3], on the host or a device, to the same."""
         on_host = isinstance(images, np.ndarray)
-        batch = (images if images.ndim == 4 else images[None]).astype(np.float32)
+        batch = images if images.ndim == 4 else images[None]
         n, h, w, _ = batch.shape
         traced = isinstance(batch, jax.core.Tracer)  # has no use for what is compiled
         if batch.shape in self._exact and not traced:
@@ -113,28 +154,42 @@ def canvas_side(side: int) -> int:
 
 
 def stylize(
-    model: Model | Stylizer,
-    image: Image,
+    images: Any,
     *,
+    model: str | os.PathLike | Model | Stylizer = DEFAULT_STYLE,
     strength: float = 1.0,
     preserve_color: bool = False,
-) -> Image:
-    """The stylised photo [h w 3] in [0, 255]; see `mix` for both options.
+) -> Any:
+    """Stylises images in one line; the same kind comes back (`Stylizer.__call__`).
 
-    A `Stylizer` in place of a model saves compiling again for the next image.
+    model: A shipped model's name, a run folder, a model file, a model, or a `Stylizer`;
+        the last one that a name or path led to is kept for the next call.
+    strength, preserve_color: See `mix`.
+
+    Raises InputError for a model or a file that cannot be read, ValueError as a
+    `Stylizer` does.
     """
-    stylizer = model if isinstance(model, Stylizer) else Stylizer(model)
-    stylized = stylizer(image) if strength > 0 else image
-    return mix(image, stylized, strength=strength, preserve_color=preserve_color)
+    if isinstance(model, Model):
+        model = Stylizer(model)
+    elif not isinstance(model, Stylizer):
+        path = find_model(model)
+        model = _read(path, path.stat().st_mtime_ns)
+    return model(images, strength=strength, preserve_color=preserve_color)
+
+
+@functools.lru_cache(1)
+def _read(path: Path, written: int) -> Stylizer:
+    del written  # another file, another entry
+    return Stylizer.from_pretrained(path)
 
 
 def mix(
-    photo: Image,
-    stylized: Image,
+    photo: AnyArray,
+    stylized: AnyArray,
     *,
     strength: float = 1.0,
     preserve_color: bool = False,
-) -> Image:
+) -> AnyArray:
     """Puts some of the photo back into its stylised self, both in [0, 255].
 
     preserve_color: brightness from the stylised image, colour from the photo, that is Y
@@ -145,12 +200,16 @@ def mix(
 
     Raises ValueError for a strength outside [0, 1].
     """
-    if not 0 <= strength <= 1:
-        raise ValueError(f"strength={strength}; use 0 (the photo) to 1 (all style).")
+    _check_strength(strength)
     if preserve_color:
         # Cb and Cr depend on B - Y and R - Y alone: adding grey keeps them.
         shift = color.luma(stylized - photo)
-        stylized = np.clip(photo + shift[..., None], 0.0, 255.0)
+        stylized = (photo + shift[..., None]).clip(0.0, 255.0)
     if strength == 1:
         return stylized
     return (photo + np.float32(strength) * (stylized - photo)).astype(np.float32)
+
+
+def _check_strength(strength: float) -> None:
+    if not 0 <= strength <= 1:
+        raise ValueError(f"strength={strength}; use 0 (the photo) to 1 (all style).")

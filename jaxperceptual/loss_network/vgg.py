@@ -3,6 +3,7 @@
 Weights and what pixels they want come from `store`; this is the arithmetic.
 """
 
+import os
 from collections.abc import Iterable, Mapping
 
 import flax.linen as nn
@@ -14,7 +15,9 @@ from jaxperceptual import ops
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.memory import give_memory_back
 from jaxperceptual.core.types import Images, Params
+from jaxperceptual.loss_network import store
 from jaxperceptual.loss_network.dialects import CONV_SHAPES, Preprocessing
+from jaxperceptual.loss_network.weights import DEFAULT
 
 # relu1_1, relu1_2, pool1, relu2_1, ... pool5: every layer by name, in order.
 LAYERS = tuple(
@@ -36,8 +39,24 @@ class VGG16(nn.Module):
     preprocessing: Preprocessing
     dtype: DTypeLike = jnp.float32
 
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | os.PathLike = DEFAULT,
+        *,
+        layers: Iterable[str] = ("relu4_3",),
+        dtype: DTypeLike = jnp.float32,
+    ) -> tuple["VGG16", Params]:
+        """The module, and its variables down to the deepest of `layers`.
+
+        name_or_path: as `store.load` has it; raises InputError as that does.
+        """
+        stored = store.load(name_or_path)
+        return cls(stored.preprocessing, dtype), freeze(stored.params, layers)
+
     @nn.compact
     def __call__(self, images: Images, layers: Iterable[str]) -> dict[str, jax.Array]:
+        """Activations of `layers` by name; InputError for a layer that is none."""
         wanted = check_layers(layers)
         x = preprocess(images, self.preprocessing).astype(self.dtype)
         found = {}

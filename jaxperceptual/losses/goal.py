@@ -47,8 +47,7 @@ def freeze(
 ) -> Frozen:
     """What the objective reads at every step: the network, and the style's Grams."""
     variables = vgg.freeze(stored.params, objective.layers) if stored else {}
-    grams = {} if style is None else objective.style_targets(variables, style)
-    return Frozen(variables, grams)
+    return objective.freeze(variables, style)
 
 
 def build_goal(config: ConfigDict, style: StyleImage | None) -> Goal:

@@ -109,6 +109,16 @@ class PerceptualObjective:
         layers = tuple(layers)
         return self.network.apply(variables, images, layers) if layers else {}
 
+    def freeze(self, variables: Params, style_image: Image | None = None) -> "Frozen":
+        """What a call reads: the network's variables, and the style's Gram matrices.
+
+        style_image: RGB [h w 3] in [0, 255], of any size; None without a style.
+        """
+        grams = (
+            {} if style_image is None else self.style_targets(variables, style_image)
+        )
+        return Frozen(variables, grams)
+
     def style_targets(self, variables: Params, image: Image) -> Grams:
         """Gram matrices of the style image [h w 3], whatever its size; once per run."""
 
@@ -128,6 +138,7 @@ class PerceptualObjective:
     def __call__(
         self, frozen: Frozen, outputs: Images, targets: Images
     ) -> tuple[Float[Array, ""], Metrics]:
+        """The loss, a mean over the batch, and its weighted terms by name."""
         shared = frozen.content is None and all(
             len(gram) == 1 for gram in jax.tree.leaves(frozen.style)
         )

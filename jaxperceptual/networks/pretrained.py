@@ -7,6 +7,9 @@ from pathlib import Path
 from jaxperceptual.core.errors import InputError
 
 FILE_NAME = "model.safetensors"  # within a run folder
+# What ships for those who name no model.
+DEFAULT_STYLE = "style_cubist"
+DEFAULT_RESTORATION = "sr_x4_feat"
 
 _PRETRAINED = Path(str(resources.files("jaxperceptual"))) / "pretrained"
 

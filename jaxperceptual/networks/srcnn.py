@@ -33,7 +33,8 @@ class SRCNN(nn.Module):
 
     @nn.compact
     def __call__(self, images: Images, *, train: bool) -> jax.Array:
-        del train  # nothing differs
+        """[n h w 3] -> [n fh fw 3]; with `train` nothing differs."""
+        del train
         resampling.check_factor(self.factor)
         bicubic = resampling.upsample(images, self.factor)
         luma = color.luma(bicubic)[..., None]

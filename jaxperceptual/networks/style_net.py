@@ -44,6 +44,7 @@ class StyleNet(nn.Module):
     def __call__(
         self, images: Images, *, train: bool, margin: Margin | None = None
     ) -> jax.Array:
+        """[n h w 3] -> [n h w 3]; `train` takes a batch's own statistics for norms."""
         check_net_options(self.norm, self.width, self.upsample)
 
         def block(features, size, **options):

@@ -55,6 +55,7 @@ class SuperResolutionNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: Images, *, train: bool) -> jax.Array:
+        """[n h w 3] -> [n fh fw 3]; `train` takes a batch's statistics for norms."""
         check_net_options(self.norm, 1.0, self.upsample)
         resampling.check_factor(self.factor)
 

@@ -20,8 +20,12 @@ def devices_for(batch_size: int) -> list[jax.Device]:
     return devices[:count]
 
 
-def replicate(tree, devices):
-    """A copy of every array on each device, with a leading device axis."""
+def replicate(tree, devices: list[jax.Device] | None = None):
+    """A copy of every array on each device, with a leading device axis.
+
+    devices: None for all local ones.
+    """
+    devices = devices or jax.local_devices()
     if not jax.tree.leaves(tree):
         return tree
 

@@ -6,7 +6,7 @@ from jaxperceptual.core.errors import InputError
 
 
 def make_optimizer(
-    learning_rate: float, warmup_steps: int, decay_steps: int = 0
+    learning_rate: float, *, warmup_steps: int = 0, decay_steps: int = 0
 ) -> optax.GradientTransformation:
     """Adam (section 4.1: 1e-3, no weight decay), its rate raised linearly at first.
 
