@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 
 # Weights of eq. 4, a *sum* over the Gram matrix: STYLE_WEIGHT / c**2 is the weight of
-# the mean that other implementations use. How it was chosen: docs/weights.md.
+# the mean that other implementations use. How it was chosen: docs/styles.md.
 STYLE_WEIGHT = 2e9
 
 

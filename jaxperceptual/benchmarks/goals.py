@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> None:
     for name in args.only or pieces:
         path = args.output / f"{device}-{name}.json"
         if not path.exists():
-            print(f"measure: {name}", flush=True)
+            print(f"goals: {name}", flush=True)
             pieces[name](args, device, name, path)
     found = {
         name: json.loads(path.read_text())

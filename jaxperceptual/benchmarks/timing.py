@@ -1,7 +1,7 @@
 """Variants of the same work: first whether they agree, then how long each takes.
 
 They are warm and take turns (A B A B ...), so that whatever else the machine does meets
-all of them alike. Which work there is: `works`.
+all of them alike. Which work there is: `pieces`.
 """
 
 import math

@@ -1,6 +1,6 @@
 """Photos to be made into other photos: which file becomes which, and writing it.
 
-`plan` looks at names only and raises before anything is written; `work_off` is what a
+`plan` looks at names only and raises before anything is written; `run_jobs` is what a
 command does with the jobs.
 """
 

@@ -2,7 +2,7 @@
 
 Every function equals the plain form of the same name within float32 rounding, values
 and gradients (`tests/ops/test_cpu.py`). `ops` chooses between the two; nothing else
-calls them. The gains, and the forms that did not help, are in docs/performance/cpu.md.
+calls them. The gains, and the forms that did not help, are in docs/cpu.md.
 
 XLA on a CPU has fast kernels for stride-1 convolutions with many channels and for
 matrix products, and slow ones for dilated convolutions, for few channels and for

@@ -62,7 +62,7 @@ def make_train_step(
     `photos` [devices N h w 3], or `~row` for a photo that is to be mirrored. One
     dispatch makes as many updates as there are steps, and the metrics have that many
     entries. `net` must be made with `axis_name=DEVICES`, so that batch norm sees the
-    batch of all devices; None for all local ones.
+    batch of all devices. `devices` are all local ones, if None.
 
     The images are the targets. The network gets them too, or what `degradation` leaves
     of them; what is random in that follows from `seed`, the step and an image's place

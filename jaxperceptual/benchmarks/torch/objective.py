@@ -47,7 +47,7 @@ class VGG16(nn.Module):
 
 
 class Objective(nn.Module):
-    """Equation 5, as `objective.perceptual_objective`: `(loss, terms by name)`.
+    """Equation 5, as `PerceptualObjective`: `(loss, terms by name)`.
 
     `style_image` is [h w 3]; its Gram matrices are computed here, by this VGG. It may
     be None where no style has a weight.
