@@ -5,6 +5,12 @@
 
 Johnson, Alahi and Fei-Fei, ECCV 2016. What stands in `__all__` is imported when it is
 first asked for; docs/api.md shows each. Images are RGB in [0, 255].
+
+The rooms, each from those before it: `core`; `images` and `ops` (pixels, tensors);
+`networks` (f_W), `loss_network` (phi) and `data`; `losses` (equations 2 to 5) and
+`inference`; `training`, `baseline` and `evaluation` (section 4); `figures` and
+`benchmarks`; `commands`. A checkout's configs/ is `jaxperceptual.configs`; pretrained/
+has the models that ship. docs/where-things-are.md goes from an idea to its file.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""What a run of the baseline leaves behind.
+"""A run's output: images/, objective.csv, baseline.json, state.npz to go on from.
 
 What is done stays done, and what was begun goes on from where it was.
 """

@@ -91,8 +91,8 @@ class ProjectedLBFGS:
     """
 
     loss_fn: Callable[..., Any]
-    lower: Any = 0.0
-    upper: Any = 255.0
+    lower: Any
+    upper: Any
     _: dataclasses.KW_ONLY
     maxiter: int = 500
     tol: float = 0.0
@@ -262,7 +262,7 @@ class ProjectedLBFGS:
         return -jnp.where(downhill, q, steepest)
 
     def _steepest(self, g, last, num_pairs):
-        """`g` as long as a first step, and no longer than the last one."""
+        """`g` at a first step's length, or at the last step's if that is shorter."""
         width = jnp.broadcast_to(jnp.asarray(self.upper) - self.lower, g.shape)
         length = jnp.mean(width) * _FIRST_STEP
         # Without a box there is no unit: optax's and SciPy's choice is a step of 1.

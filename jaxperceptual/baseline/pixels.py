@@ -14,7 +14,7 @@ _COARSEST = 0.02  # cycles a pixel
 
 
 class Trace(NamedTuple):
-    """Of each evaluation [k] (and image [k n]): the state's value then."""
+    """What each evaluation left behind: arrays [k], or [k n] for n images."""
 
     iteration: jax.Array | np.ndarray
     evaluations: jax.Array | np.ndarray

@@ -211,14 +211,17 @@ class _Run:
             results.add(photo, own, facts)
         results.finish_batch()
         if bar.disable:  # a log file gets a line where a terminal has its bar
-            rate = max(self._done, 1) / (time.monotonic() - self._begin)
-            left = tqdm.format_interval((bar.total - self._done) / rate)
-            print(
-                f"{', '.join(photo.name for photo in photos)}: objective "
-                f"{trace.objective[-1].mean():.4g} after {options.steps} iterations  "
-                f"{rate:.2f} it/s  {left} left",
-                flush=True,
-            )
+            self._print_progress(photos, trace, bar.total)
+
+    def _print_progress(self, photos: list[Photo], trace: Trace, total: int) -> None:
+        rate = max(self._done, 1) / (time.monotonic() - self._begin)
+        left = tqdm.format_interval((total - self._done) / rate)
+        names = ", ".join(photo.name for photo in photos)
+        print(
+            f"{names}: objective {trace.objective[-1].mean():.4g} after "
+            f"{self._options.steps} iterations  {rate:.2f} it/s  {left} left",
+            flush=True,
+        )
 
     def _position(self, state: LBFGSState) -> np.ndarray:
         """Iterations that are behind each image; all, once no step makes it better."""

@@ -1,6 +1,7 @@
 """Speed and memory: table 1, pieces of work against PyTorch, goals, comparisons.
 
-Imports all but `figures`, `evaluation` and `commands`; nothing but `commands` imports
-it. `python -m jaxperceptual.benchmarks.goals`, `.precisions`, `.optimizers` and
-`.prepare_tfds` are programs.
+`plan` makes pieces of work from options, `pieces` says what they are, `ours` and
+`torch` do them, `timing` measures. `python -m jaxperceptual.benchmarks.speed_goals`,
+`.precisions`, `.optimizers` and `.prepare_tfds` are programs. Imports all but
+`figures`, `evaluation` and `commands`; nothing but `commands` imports it.
 """

@@ -1,4 +1,4 @@
-"""What `jaxperceptual benchmark` measures; light enough for a parser."""
+"""What `jaxperceptual benchmark` measures; imports no JAX."""
 
 import dataclasses
 

@@ -1,5 +1,6 @@
-"""What a program needs that knows neither the paper nor a picture.
+"""What every program here needs beneath the paper and its pictures.
 
 Errors, files that appear whole, folders, signals, memory, the compiler's cache,
-precision, configs, records and the frame of a command. Imports nothing of the package.
+precision, configs and the keys that they gained, records, the frame of a command.
+Imports nothing of the package.
 """

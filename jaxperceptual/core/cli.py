@@ -1,7 +1,8 @@
 """What every command shares: its parser, one-line errors, exit codes.
 
-A command is a module with `parser()` and `run(args)`. JAX is imported between the two,
-so that `--help` and a wrong flag answer at once.
+A command is a module with `parser()` and `run(args)`; `CACHED = False` in it keeps what
+is compiled out of the cache. JAX is imported between the two, so that `--help` and a
+wrong flag answer at once.
 """
 
 import argparse

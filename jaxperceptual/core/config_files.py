@@ -58,7 +58,10 @@ def override(config: ConfigDict, setting: str) -> None:
 
 
 def override_all(config: ConfigDict, settings: Sequence[str]) -> None:
-    """Applies each; a `style_image` asked for is that one or an error, no stand-in."""
+    """Applies each; one that sets `style_image` clears `default_style_image`.
+
+    So a style image that was asked for and is not there is an error.
+    """
     for setting in settings:
         override(config, setting)
     if any(setting.startswith("style_image=") for setting in settings):

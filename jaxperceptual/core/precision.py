@@ -20,7 +20,7 @@ _KINDS = {
 
 
 def use_float32() -> None:
-    """From here on float32 times float32 is that on any device, where no one chose."""
+    """Products of float32 are exact, not TF32, from now on, unless the user chose."""
     if jax.config.jax_default_matmul_precision is None:
         jax.config.update("jax_default_matmul_precision", "float32")
 
@@ -32,7 +32,7 @@ def check(name: str) -> None:
 
 
 def dtype(name: str) -> jnp.dtype:
-    """Of activations."""
+    """The dtype of activations."""
     check(name)
     return jnp.dtype(_KINDS[name][0])
 

@@ -44,7 +44,7 @@ def first_difference(
 
 
 def completed(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """A flat record of a config, with what held where it is older than a key."""
+    """The flat config, with keys that it is too old to have at what held then."""
     return LATER_KEYS | dict(flat)
 
 

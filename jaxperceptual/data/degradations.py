@@ -4,8 +4,9 @@ Pure functions of arrays, so that training applies them on the device, inside th
 and evaluation applies the very same. Images are RGB, NHWC, in [0, 255]; what a
 degradation returns is rounded, since in practice such images come as 8-bit files.
 
-A new one is a dataclass here; a config names it: `degradation = dict(name="noise",
-sigma=25.0)`.
+A new one is a dataclass here and a line in `DEGRADATIONS`; a config names it:
+`degradation = dict(name="noise", sigma=25.0)`. What was trained so, `Restorer` runs;
+`super_resolve` and `evaluate` are for super-resolution alone.
 """
 
 import dataclasses

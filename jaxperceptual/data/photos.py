@@ -1,4 +1,4 @@
-"""The photos that a loader deals out: decoded anew, or from a cache."""
+"""How `Loader` gets a photo's pixels: decoded anew each time, or from a cache."""
 
 from collections.abc import Callable
 from pathlib import Path

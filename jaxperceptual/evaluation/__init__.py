@@ -1,4 +1,6 @@
-"""How good super-resolution is (section 4.2): PSNR, SSIM, LPIPS; figures 8 and 9.
+"""How good super-resolution is (section 4.2; figures 8 and 9): PSNR, SSIM, LPIPS.
 
-Imports `core`, `data`, `images`, `inference`, `loss_network`, `networks`.
+`super_resolution` judges a photo by `metrics` and `lpips`, `run` folders of them,
+`report` writes tables and strips. Imports `core`, `data`, `images`, `inference`,
+`loss_network`, `networks`.
 """

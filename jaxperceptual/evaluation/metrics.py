@@ -1,4 +1,8 @@
-"""PSNR and SSIM as the super-resolution literature measures them: on Y, borders cut."""
+"""PSNR and SSIM of planes, and what the literature takes them of.
+
+That is `plane` (Y, or grey values) after `shave` (the border; `super_resolution` cuts
+as many pixels as the factor). `psnr` and `ssim` themselves convert and cut nothing.
+"""
 
 import numpy as np
 from jaxtyping import Float

@@ -1,4 +1,4 @@
-"""Figures 8 and 9: data sets judged, photo by photo, and what is known written down."""
+"""`evaluate`: judges folders of photos; results.json, results.md and strips/."""
 
 import os
 from collections.abc import Sequence

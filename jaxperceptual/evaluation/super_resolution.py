@@ -40,7 +40,7 @@ class Task(NamedTuple):
     def matches(self, name: str) -> bool:
         """Whether outputs of this model get the histogram of their inputs."""
         if self.histogram_match is None:
-            return self.restorers[name].matches
+            return self.restorers[name].matches_histogram
         return self.histogram_match
 
 

@@ -1,4 +1,4 @@
-"""What `reconstruct` reconstructs, and how; light enough for a parser."""
+"""What `reconstruct` reconstructs, and how; imports no JAX, so a parser may read it."""
 
 import dataclasses
 from typing import NamedTuple

@@ -26,6 +26,7 @@ from jaxperceptual.images import sheets
 from jaxperceptual.images.reading import read_image
 from jaxperceptual.images.writing import write_image
 from jaxperceptual.loss_network import store, vgg
+from jaxperceptual.loss_network.vgg_layers import check_layers
 from jaxperceptual.loss_network.weights import DEFAULT
 from jaxperceptual.losses.objective import Frozen, PerceptualObjective
 from jaxperceptual.losses.style_image import MIN_STYLE_SIDE
@@ -55,7 +56,7 @@ def run(options: Options, path: str | os.PathLike, output: str | os.PathLike) ->
     that are not there or not deep enough, and a folder that takes no files.
     """
     options.check()
-    layers = tuple(dict.fromkeys(vgg.check_layers(options.layers)))
+    layers = tuple(dict.fromkeys(check_layers(options.layers)))
     path, output = Path(path), Path(output)
     target = read_image(path, size=options.size)
     h, w, _ = target.shape

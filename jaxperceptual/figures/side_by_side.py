@@ -2,13 +2,14 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxperceptual.baseline import run as baseline
+from jaxperceptual.baseline.folder import Results
 from jaxperceptual.baseline.options import Options
 from jaxperceptual.core import config_files, folders
 from jaxperceptual.core.errors import InputError
@@ -61,66 +62,53 @@ def run(
     replace, two photos of one name, and a folder that takes no files. Photos that
     cannot be read are named on stderr and left out; the exit code is then 1.
     """
-    if styles and len(styles) != len(model_names):
-        raise InputError(
-            f"{len(styles)} --style for {len(model_names)} --model; give one for each."
-        )
-    all_options = [Options(size=size, steps=steps) for size in sizes]
-    for options in all_options:
-        options.check()
-    rows: dict[str, _Row] = {}
-    for name, style in zip(
-        model_names, styles or [None] * len(model_names), strict=True
-    ):
-        short = pretrained.model_name(name)
-        if short in rows:
-            raise InputError(f"two models are called {short}; rename one.")
-        rows[short] = _read_row(name, style)
+    rows = _read_rows(model_names, styles, steps, sizes)
     output = Path(output)
-    works = {
-        (options.size, short): baseline.prepare(
-            row.goal,
-            options,
-            content,
-            output / f"baseline_{short}_{options.size}",
-            num=num,
-        )
-        for options in all_options
-        for short, row in rows.items()
-    }
     figures = {size: output / FIGURES.get(size, f"figure_{size}.png") for size in sizes}
-    for (size, _), work in works.items():
-        if figures[size].resolve() in (photo.path.resolve() for photo in work.photos):
-            raise InputError(
-                f"{figures[size]}: would replace this photo; choose another -o."
-            )
+    works = {}
+    for size, figure in figures.items():
+        options = Options(size=size, steps=steps)
+        for short, row in rows.items():
+            folder = output / f"baseline_{short}_{size}"
+            work = baseline.prepare(row.goal, options, content, folder, num=num)
+            works[size, short] = work._replace(unreadable=[])  # told once, below
+            unreadable = work.unreadable
+            if figure.resolve() in (photo.path.resolve() for photo in work.photos):
+                raise InputError(
+                    f"{figure}: would replace this photo; choose another -o."
+                )
     folders.make_folder(output, "-o")
-    unreadable = next(iter(works.values())).unreadable  # the same for all
     for error in unreadable:
         print(f"figures: {error}; left out", file=sys.stderr)
     code = int(bool(unreadable))
     for size, figure in figures.items():
         cells: list[Image] = []
         for short, row in rows.items():
-            work = works[size, short]._replace(unreadable=[])
+            work = works[size, short]
             new_code, results = baseline.run(work, command=command)
             code = max(code, new_code)
             if code > 1:
                 return code
-            stylizer = Stylizer(row.model)
-            style = sheets.resized(row.style.pixels, size)
-            for photo in work.photos:
-                square = photo.pixels.astype(np.float32)
-                optimised = read_image(results.image_path(photo.name))
-                cells += [
-                    sheets.labelled(style, f"style: {short}"),
-                    sheets.labelled(square, "content"),
-                    sheets.labelled(optimised, f"baseline, {steps} iterations"),
-                    sheets.labelled(stylizer(square), "network"),
-                ]
+            cells += _cells(short, row, work, results)
         write_image(figure, sheets.grid(cells, columns=4))
         print(figure)
     return code
+
+
+def _cells(
+    short: str, row: "_Row", work: baseline.Work, results: Results
+) -> Iterator[Image]:
+    """Four for each photo, of one model and size."""
+    size, steps = work.options.size, work.options.steps
+    stylizer = Stylizer(row.model)
+    style = sheets.resized(row.style.pixels, size)
+    for photo in work.photos:
+        square = photo.pixels.astype(np.float32)
+        optimised = read_image(results.image_path(photo.name))
+        yield sheets.labelled(style, f"style: {short}")
+        yield sheets.labelled(square, "content")
+        yield sheets.labelled(optimised, f"baseline, {steps} iterations")
+        yield sheets.labelled(stylizer(square), "network")
 
 
 class _Row(NamedTuple):
@@ -129,6 +117,25 @@ class _Row(NamedTuple):
     model: Model
     style: StyleImage
     goal: Goal
+
+
+def _read_rows(
+    names: Sequence[str], styles: Sequence[str], steps: int, sizes: Sequence[int]
+) -> dict[str, _Row]:
+    """By what the figure calls the models."""
+    if styles and len(styles) != len(names):
+        raise InputError(
+            f"{len(styles)} --style for {len(names)} --model; give one for each."
+        )
+    for size in sizes:
+        Options(size=size, steps=steps).check()
+    rows: dict[str, _Row] = {}
+    for name, style in zip(names, styles or [None] * len(names), strict=True):
+        short = pretrained.model_name(name)
+        if short in rows:
+            raise InputError(f"two models are called {short}; rename one.")
+        rows[short] = _read_row(name, style)
+    return rows
 
 
 def _read_row(name: str, style_path: str | None) -> _Row:

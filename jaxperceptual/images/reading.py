@@ -1,4 +1,4 @@
-"""Files to pixels and back, with NumPy and Pillow only.
+"""Image files to pixels, with NumPy and Pillow only.
 
 Whatever a file holds becomes 8-bit RGB, upright: EXIF orientation is applied; grey,
 palette, 1-bit and CMYK pictures (Adobe's inverted JPEGs included) are converted;

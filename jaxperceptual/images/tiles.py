@@ -5,7 +5,11 @@ from typing import NamedTuple
 
 
 class Window(NamedTuple):
-    """Input pixels along one side: all that are restored, and those kept of them."""
+    """A tile's range along one side.
+
+    `first` and `length` are what the network sees, `start` and `stop` what is kept of
+    it; all in pixels of the input.
+    """
 
     first: int
     length: int
@@ -13,7 +17,7 @@ class Window(NamedTuple):
     stop: int
 
     @property
-    def all(self) -> slice:
+    def seen(self) -> slice:
         return slice(self.first, self.first + self.length)
 
     def kept(self, factor: int) -> slice:
@@ -27,7 +31,7 @@ class Window(NamedTuple):
 
 
 def windows(size: int, tile: int, margin: int) -> Iterator[Window]:
-    """Covers a side of `size` pixels.
+    """Covers a side of `size` pixels with windows that begin at any pixel.
 
     All windows have one length, so that they compile once: one that would stick out is
     moved inwards. Each ends at the image's border or a margin beyond what is kept.

@@ -51,6 +51,9 @@ class Restorer:
     Attributes:
       model: the model.
       factor: by which both sides grow.
+      enlarges: whether its task is super-resolution.
+      matches_histogram: whether outputs get the histogram of their inputs, where a call
+        does not say.
     """
 
     def __init__(
@@ -75,10 +78,13 @@ class Restorer:
             )
         self.model = model
         self.factor: int = net.factor
-        # Of the tasks, this one alone keeps what a photo's colours are.
-        self.enlarges = model.trained.degradation in (None, "downsample")
+        # Super-resolution alone takes its colours from the input.
+        undone = model.trained.degradation
+        self.enlarges = self.factor > 1 and undone in (None, "downsample")
         # SRCNN leaves colour as bicubic interpolation has it.
-        self.matches = self.enlarges and model.net_config.get("name") != "SRCNN"
+        self.matches_histogram = (
+            self.enlarges and model.net_config.get("name") != "SRCNN"
+        )
         self._tile = tile
         self._reach = net.reach
         self._variables = jax.device_put(variables)
@@ -111,7 +117,7 @@ class Restorer:
 
         With a `factor`, unless it enlarges by just that.
         """
-        if self.factor == 1 or not self.enlarges:
+        if not self.enlarges:
             undoes = self.model.trained.degradation or "nothing known"
             raise InputError(
                 f"{name}: trained to undo {undoes}, enlarges by "
@@ -139,7 +145,7 @@ class Restorer:
         Raises InputError for a file that cannot be read, or what does not fit into
         memory; ValueError for an array of another shape.
         """
-        matches = self.matches if histogram_match is None else histogram_match
+        matches = self.matches_histogram if histogram_match is None else histogram_match
 
         def restored(pixels):
             images = np.asarray(pixels).reshape(-1, *pixels.shape[-3:])
@@ -176,7 +182,7 @@ class Restorer:
                 )
             )
             for rows, columns in tqdm(pairs, unit="tile", leave=False, disable=None):
-                window = image[None, rows.all, columns.all]
+                window = image[None, rows.seen, columns.seen]
                 restored = np.asarray(self._apply(self._variables, window))[0]
                 output[rows.target(f), columns.target(f)] = restored[
                     rows.kept(f), columns.kept(f)

@@ -36,7 +36,8 @@ class Stylizer:
     cache where there is one.
 
     An image is never cut into tiles: instance norm looks at the whole of it, so tiles
-    would differ in brightness. 4096 x 4096 therefore takes several GB of memory.
+    would differ in brightness (batch norm would allow them, at multiples of 4 px).
+    4096 x 4096 therefore takes several GB of memory.
 
     model: whose task is "style"; `from_pretrained` reads one by name.
     precision: "float32"; "tf32" or "bfloat16" (see `precision`) are faster where the

@@ -1,5 +1,6 @@
 """phi, the loss network: VGG-16 up to a layer, and its weights (section 3).
 
-From other people's files (`containers`, `dialects`, `conversion`) to the one that is
-read here (`weights`, `store`), to activations (`vgg`). Imports `core`, `ops`.
+`vgg` is the arithmetic, `vgg_layers` its table. Weights come from other people's files
+(`containers`, `dialects`, `conversion`) into one of ours (`weights`), found by name
+(`store`). Imports `core`, `ops`.
 """

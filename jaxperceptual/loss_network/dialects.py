@@ -1,4 +1,4 @@
-"""What VGG-16's convolutions are called, their shapes, and the pixels they want.
+"""What others call VGG-16's convolutions, and the pixels that theirs want.
 
 Every publisher of the weights has names and an axis order of its own; a table of them
 leads to ours.
@@ -12,17 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from jaxperceptual.core.errors import InputError
-
-_BLOCKS = ((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3)
-_CHANNELS = (3, *(c for block in _BLOCKS for c in block))
-_NAMES = [
-    f"conv{b}_{i}" for b, n in enumerate(_BLOCKS, 1) for i in range(1, len(n) + 1)
-]
-
-# Layer -> kernel shape, HWIO, from the pixels up; a bias has the last size.
-CONV_SHAPES: dict[str, tuple[int, int, int, int]] = {
-    name: (3, 3, _CHANNELS[i], _CHANNELS[i + 1]) for i, name in enumerate(_NAMES)
-}
+from jaxperceptual.loss_network.vgg_layers import CONV_SHAPES
 
 
 class Preprocessing(NamedTuple):

@@ -1,4 +1,4 @@
-"""Loss networks by name: `load("vgg16_torchvision")` is all that training needs."""
+"""VGG-16 weights by name, `load("vgg16_torchvision")`, and where names are found."""
 
 import os
 import sys

@@ -16,15 +16,9 @@ from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.memory import give_memory_back
 from jaxperceptual.core.types import Images, Params
 from jaxperceptual.loss_network import store
-from jaxperceptual.loss_network.dialects import CONV_SHAPES, Preprocessing
+from jaxperceptual.loss_network.dialects import Preprocessing
+from jaxperceptual.loss_network.vgg_layers import CONV_SHAPES, LAYERS, check_layers
 from jaxperceptual.loss_network.weights import DEFAULT
-
-# relu1_1, relu1_2, pool1, relu2_1, ... pool5: every layer by name, in order.
-LAYERS = tuple(
-    name
-    for block, convs in enumerate((2, 2, 3, 3, 3), start=1)
-    for name in (*(f"relu{block}_{i + 1}" for i in range(convs)), f"pool{block}")
-)
 
 
 class VGG16(nn.Module):
@@ -118,19 +112,6 @@ def freeze(params: Mapping[str, Params], layers: Iterable[str]) -> Params:
         give_memory_back()  # as much again as they take
     params = {name: jax.tree.map(jnp.asarray, dict(params[name])) for name in needed}
     return {"params": params} | ({"transforms": transforms} if transforms else {})
-
-
-def check_layers(layers: Iterable[str]) -> tuple[str, ...]:
-    """The names as a tuple; InputError for none, or for one that does not exist."""
-    layers = tuple(layers)
-    if not layers:
-        raise InputError("no VGG layer named; use for example relu2_2.")
-    for name in layers:
-        if name not in LAYERS:
-            raise InputError(
-                f"VGG-16 has no layer {name!r}; use one of {', '.join(LAYERS)}."
-            )
-    return layers
 
 
 def _conv_of(relu: str) -> str:

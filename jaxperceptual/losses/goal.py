@@ -1,7 +1,8 @@
-"""What is minimised, from a config: the objective, its targets, and the record of both.
+"""From a config to what is minimised: the objective, style targets, a record of both.
 
-Training, the baseline, the figures and the benchmarks all start here, so that their
-losses are the same.
+All start here (`build_goal`), so that their losses are the same: training, the
+baseline, figures 5 to 7, the benchmarks. Figures 3 and 4 have no config, and objectives
+of one layer.
 """
 
 from typing import Any, NamedTuple

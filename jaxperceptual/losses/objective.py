@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.types import Features, Grams, Image, Images, Metrics, Params
-from jaxperceptual.loss_network.vgg import check_layers
+from jaxperceptual.loss_network.vgg_layers import check_layers
 from jaxperceptual.losses.terms import (
     feature_loss,
     gram_matrix,

@@ -1,7 +1,8 @@
 """Section 3.2: what two images differ by, as arithmetic on their features.
 
-Each loss is a mean over the batch of per-image values. Within an image: the feature,
-pixel and style losses as in equations 2 to 4, the total variation a sum.
+Each loss is a mean over the batch of a value for each image. That value is, for the
+feature and the pixel loss, a mean over h * w * c (eq. 2); for the style loss, a *sum*
+over the Gram matrix (eq. 4); for the total variation, a sum over the image.
 """
 
 import jax.numpy as jnp

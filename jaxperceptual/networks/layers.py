@@ -140,12 +140,16 @@ class ConvBlock(nn.Module):
             dtype=self.dtype,
             name="conv",
         )(x, margin)
-        if margin is not None:
-            margin = margin.scaled(2 if self.upsample else 1, self.stride)
+        margin = self.margin_of(margin)
         if self.norm is not None:
             norm = Norm(self.norm, self.relu, self.axis_name, name="norm")
             x = norm(x, train=train, margin=margin)
         return x if margin is None else margin.clear(x)
+
+    def margin_of(self, margin: Margin | None) -> Margin | None:
+        """That of the output, of the input's."""
+        up = 2 if self.upsample else 1
+        return None if margin is None else margin.scaled(up, self.stride)
 
 
 class ResidualBlock(nn.Module):

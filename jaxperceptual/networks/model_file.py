@@ -2,7 +2,9 @@
 
 The file is safetensors: float32 tensors named "params/conv1/...", and JSON strings in
 its header: `format`, `version`, `task`, `net` (options of the network), and whatever
-else training wants to tell (`training`, `vgg`, `steps`, ...).
+else training wants to tell (`training`, `vgg`, `steps`, ...: `trained`). Where a file
+is older than a key of its config, `Trained.parse` has what held then; where it is older
+than an option of its network, the network's default holds.
 """
 
 import functools

@@ -46,47 +46,40 @@ class StyleNet(nn.Module):
     ) -> jax.Array:
         """[n h w 3] -> [n h w 3]; `train` takes a batch's own statistics for norms."""
         check_net_options(self.norm, self.width, self.upsample)
-
-        def block(features, size, **options):
-            return ConvBlock(
-                round(features * self.width),
-                size,
-                self.norm,
-                axis_name=self.axis_name,
-                dtype=self.dtype,
-                **options,
-            )
-
         h, w = images.shape[1:3]
-        x = images / 127.5 - 1.0
-        pads = (BORDER, BORDER + -h % 4), (BORDER, BORDER + -w % 4)
-        x = ops.reflection_pad(x, pads, margin)
-        half = quarter = None
-        if margin is not None:
-            quarter = margin.scaled(1, 4)
-            half = quarter.scaled(2, 1)
-            margin = half.scaled(2, 1)  # `pads` of the images alone fill the rest
-            x = margin.clear(x)
-        x = block(32, 9, padding=4, name="conv1")(x, train=train, margin=margin)
-        x = block(64, 3, stride=2, padding=1, name="conv2")(
-            x, train=train, margin=margin
-        )
-        x = block(128, 3, stride=2, padding=1, name="conv3")(
-            x, train=train, margin=half
-        )
-        for i in range(1, NUM_RESIDUAL_BLOCKS + 1):
-            x = ResidualBlock(
-                round(128 * self.width),
-                self.norm,
-                axis_name=self.axis_name,
-                dtype=self.dtype,
-                name=f"residual{i}",
-            )(x, train=train, margin=quarter)
-        x = block(64, 3, upsample=self.upsample, name="up1")(
-            x, train=train, margin=quarter
-        )
-        x = block(32, 3, upsample=self.upsample, name="up2")(
-            x, train=train, margin=half
-        )
-        x = Conv(3, 9, padding=4, dtype=self.dtype, name="out")(x)
+        options = dict(norm=self.norm, axis_name=self.axis_name, dtype=self.dtype)
+
+        def block(x, features, size, **more):
+            nonlocal margin
+            made = ConvBlock(round(features * self.width), size, **options, **more)
+            x, margin = made(x, train=train, margin=margin), made.margin_of(margin)
+            return x
+
+        # Sizes are those of an image of 256 x 256.
+        x, margin = _padded(images / 127.5 - 1.0, margin)  # 3 x 336 x 336
+        x = block(x, 32, 9, padding=4, name="conv1")  # 32 x 336 x 336
+        x = block(x, 64, 3, stride=2, padding=1, name="conv2")  # 64 x 168 x 168
+        x = block(x, 128, 3, stride=2, padding=1, name="conv3")  # 128 x 84 x 84
+        for i in range(1, NUM_RESIDUAL_BLOCKS + 1):  # 128 x 80 x 80, ... 64 x 64
+            residual = ResidualBlock(
+                round(128 * self.width), **options, name=f"residual{i}"
+            )
+            x = residual(x, train=train, margin=margin)
+        x = block(x, 64, 3, upsample=self.upsample, name="up1")  # 64 x 128 x 128
+        x = block(x, 32, 3, upsample=self.upsample, name="up2")  # 32 x 256 x 256
+        x = Conv(3, 9, padding=4, dtype=self.dtype, name="out")(x)  # 3 x 256 x 256
         return scaled_tanh(x)[:, :h, :w]
+
+
+def _padded(x: jax.Array, margin: Margin | None) -> tuple[jax.Array, Margin | None]:
+    """Reflected by `BORDER`, to sides that are multiples of 4; and the margin left.
+
+    A canvas keeps as much margin as two strides of 2 can halve; the rest is reflection.
+    """
+    h, w = x.shape[1:3]
+    pads = (BORDER, BORDER + -h % 4), (BORDER, BORDER + -w % 4)
+    x = ops.reflection_pad(x, pads, margin)
+    if margin is not None:
+        margin = margin.scaled(1, 4).scaled(4, 1)
+        x = margin.clear(x)
+    return x, margin

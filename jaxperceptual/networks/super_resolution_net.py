@@ -40,6 +40,11 @@ class SuperResolutionNet(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @property
+    def doublings(self) -> int:
+        """How many of its layers double the sides."""
+        return self.factor.bit_length() - 1
+
+    @property
     def reach(self) -> int | None:
         """How far apart an input pixel and one that it changes can be, input pixels.
 
@@ -48,7 +53,7 @@ class SuperResolutionNet(nn.Module):
         if self.norm == "instance":
             return None
         reach = 4  # of the last 9 x 9, in pixels of the output
-        for _ in range(1, self.factor.bit_length()):
+        for _ in range(self.doublings):
             # Output 2a + p reads inputs a - 1 to a + 1, at most; rounded outwards.
             reach = (reach + 2) // 2
         return reach + 2 * NUM_SR_RESIDUAL_BLOCKS + 4
@@ -80,6 +85,6 @@ class SuperResolutionNet(nn.Module):
                 dtype=self.dtype,
                 name=f"residual{i}",
             )(x, train=train)
-        for i in range(1, self.factor.bit_length()):
+        for i in range(1, self.doublings + 1):
             x = block(3, upsample=self.upsample, name=f"up{i}")(x, train=train)
         return scaled_tanh(Conv(3, 9, padding=4, dtype=self.dtype, name="out")(x))

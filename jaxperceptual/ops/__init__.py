@@ -1,10 +1,11 @@
 """The tensor operations of networks, losses and the baseline: one door for each.
 
-For section 3's networks and losses; imports `core` alone. On a CPU each operation has a
-form faster than the plain one (`plain`): in `cpu`, `cpu_norm` and `cpu_history`, and
-convolutions one more in `onednn`. This module is the one place that chooses, as
-`choice` says. Everything is NHWC, kernels are HWIO, and `p` is symmetric zero padding
-in pixels.
+For section 3's networks and losses. On a CPU each operation has a form faster than the
+plain one (`plain`): in `cpu`, `cpu_norm` and `cpu_history`, convolutions one more in
+`onednn`; `rearranged` and `winograd` are what those are made of. The doors here choose,
+as `choice` says. (How a batch is looped over is chosen where it is: `losses.objective`,
+`baseline.pixels`.) A `margin` lets sizes share a program. Everything is NHWC, kernels
+are HWIO, and `p` is symmetric zero padding in pixels. Imports `core`.
 """
 
 import jax

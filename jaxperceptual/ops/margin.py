@@ -1,4 +1,4 @@
-"""Images of many sizes on canvases of a few."""
+"""The padding that lets images of many sizes share one compiled program."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,7 @@
-"""The one device axis: batches split over all local devices."""
+"""The device axis of `pmap`: local devices, copies on each, slices of a batch.
+
+Of one host; `step` maps the update over it.
+"""
 
 import math
 

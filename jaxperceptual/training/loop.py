@@ -122,7 +122,7 @@ class Loop:
 def room_for_photos(devices: list[jax.Device]) -> int:
     """Bytes of photos that each device can keep: a third of what is free.
 
-    None on a CPU, whose memory they are in anyway.
+    0 on a CPU, whose memory they are in anyway.
     """
     if devices[0].platform == "cpu":
         return 0

@@ -1,4 +1,4 @@
-"""One update, and the loop (section 4.1: Adam on equation 5)."""
+"""One update, pmapped over the devices (section 4.1: Adam on equation 5)."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple

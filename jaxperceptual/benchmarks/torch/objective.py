@@ -10,7 +10,7 @@ from torch import nn
 from jaxperceptual.benchmarks.torch.networks import Conv
 from jaxperceptual.benchmarks.torch.tensors import as_tensor, nchw
 from jaxperceptual.images.color import LUMA_WEIGHTS
-from jaxperceptual.loss_network import vgg
+from jaxperceptual.loss_network.vgg_layers import LAYERS
 from jaxperceptual.loss_network.weights import VGGWeights
 
 
@@ -19,7 +19,7 @@ class VGG16(nn.Module):
 
     def __init__(self, weights: VGGWeights, layers: Iterable[str]):
         super().__init__()
-        names = vgg.LAYERS[: max(map(vgg.LAYERS.index, layers)) + 1]
+        names = LAYERS[: max(map(LAYERS.index, layers)) + 1]
         self.convs = nn.ModuleDict(
             {
                 name: Conv(weights.params[name.replace("relu", "conv")], padding=1)
@@ -36,7 +36,7 @@ class VGG16(nn.Module):
         x = images.flip(1) if self.flip else images
         x = (x / self.scale - self.mean) / self.std
         found = {}
-        for name in vgg.LAYERS[: max(map(vgg.LAYERS.index, layers)) + 1]:
+        for name in LAYERS[: max(map(LAYERS.index, layers)) + 1]:
             if name.startswith("pool"):
                 x = F.max_pool2d(x, 2)
             else:

@@ -1,6 +1,6 @@
 """Every goal of speed on this machine, measured, and whether it is met: one command.
 
-    python -m jaxperceptual.benchmarks.goals --data train/ --held val/ -o OUT
+    python -m jaxperceptual.benchmarks.speed_goals --data train/ --held val/ -o OUT
 
 Runs what a CPU, or a GPU where JAX finds one, has to show, piece by piece, and writes
 OUT/cpu-NAME.md and .json (or gpu-...) for each, then OUT/cpu-goals.md. A piece whose
@@ -85,7 +85,7 @@ SMOKE = {
 
 def parser() -> cli.Parser:
     made = cli.Parser(
-        prog="python -m jaxperceptual.benchmarks.goals", description=__doc__
+        prog="python -m jaxperceptual.benchmarks.speed_goals", description=__doc__
     )
     add = made.add_argument
     add("--data", nargs="+", default=[], metavar="SOURCE", help="photos to train on")
