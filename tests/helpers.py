@@ -99,3 +99,8 @@ def identity_model(metadata):
     params["conv2"]["kernel"][0, 0, [0, 1], [0, 1]] = 1
     params["conv3"]["kernel"][2, 2, :2, 0] = 1, -1
     return made
+
+
+def relative_error(found, expected):
+    """In the norm over all entries: |found - expected| / |expected|."""
+    return np.linalg.norm(found - expected) / np.linalg.norm(expected)

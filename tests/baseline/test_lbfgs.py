@@ -9,6 +9,7 @@ import optax
 import pytest
 from helpers import pixel_problem
 from scipy.optimize import minimize
+from tolerances import REORDERED_TOTAL
 
 from jaxperceptual.baseline import lbfgs
 from jaxperceptual.baseline.options import LINE_SEARCHES
@@ -16,7 +17,16 @@ from jaxperceptual.baseline.pixels import PixelOptimizer, coarse_first, white_no
 from jaxperceptual.core import config_files
 from jaxperceptual.core.errors import InputError
 
-ROUNDING = dict(rtol=1e-9, atol=1e-9)  # float64, another order of sums
+FLOAT64 = dict(rtol=1e-9, atol=1e-9)  # sums in another order
+# Where solvers stop: of x, of its value, which is flat there, and of x in float32.
+STOPPED = dict(rtol=0, atol=1e-5)
+STOPPED_VALUE = dict(rtol=1e-10)
+STOPPED_FLOAT32 = dict(rtol=1e-4)
+UNCONVERGED = 1e-4  # what 120 iterations may leave
+CANCELLING_SUM = dict(rtol=1e-4)  # of float32 products of both signs
+# What 6 or 8 iterations make of float32 sums in another order.
+ITERATED = dict(rtol=1e-3)
+ITERATED_IN_A_BATCH = dict(rtol=2e-3)
 
 
 def box_problem(seed):
@@ -55,8 +65,8 @@ def test_reaches_the_constrained_minimum_that_scipy_finds(seed, linesearch):
         x, state = jax.jit(solver.run)(start)
         held = (best.x <= lower) | (best.x >= upper)
         assert 10 < held.sum() < 35  # or the problem would test nothing
-        np.testing.assert_allclose(x, best.x, rtol=0, atol=1e-5)
-        assert abs(state.value - best.fun) <= 1e-10 * abs(best.fun)
+        np.testing.assert_allclose(x, best.x, **STOPPED)
+        np.testing.assert_allclose(state.value, best.fun, **STOPPED_VALUE)
         assert state.value == loss_fn(x) and state.num_fun_eval < 150
 
 
@@ -82,7 +92,7 @@ def test_without_bounds_it_is_optax_lbfgs():
             x, state = update(x, state)
             step, theirs = their_update(jax.grad(loss_fn)(y), theirs, y)
             y = y - step
-            np.testing.assert_allclose(x, y, **ROUNDING)
+            np.testing.assert_allclose(x, y, **FLOAT64)
 
 
 def test_direction_of_the_free_variables_by_dense_algebra():
@@ -119,7 +129,7 @@ def test_direction_of_the_free_variables_by_dense_algebra():
             v = np.eye(n) - np.outer(yi, si) / (si @ yi)
             h = v.T @ h @ v + np.outer(si, si) / (si @ yi)
         np.testing.assert_allclose(
-            solver._direction(jnp.asarray(x), state), -h @ (free * grad), **ROUNDING
+            solver._direction(jnp.asarray(x), state), -h @ (free * grad), **FLOAT64
         )
 
 
@@ -142,7 +152,7 @@ def test_line_search_never_rises_and_counts_every_evaluation():
     for _ in range(120):
         x, state = update(x, state)
         values.append(state.value)
-        np.testing.assert_allclose(state.value, rosenbrock(x), rtol=1e-5)
+        np.testing.assert_allclose(state.value, rosenbrock(x), **REORDERED_TOTAL)
     jax.effects_barrier()
     assert np.all(np.diff(values) <= 0)
     assert state.iter_num < state.num_fun_eval <= len(calls) == 121
@@ -154,7 +164,7 @@ def test_line_search_never_rises_and_counts_every_evaluation():
         bounds=[(-2, 0.9)] * 6,
         options=dict(maxfev=20_000, maxiter=20_000, xatol=1e-5),
     )
-    assert state.value <= best.fun + 1e-4
+    assert state.value <= best.fun + UNCONVERGED
 
 
 @pytest.mark.parametrize("linesearch", LINE_SEARCHES)
@@ -166,12 +176,14 @@ def test_steps_back_from_where_the_loss_is_not_finite(linesearch):
         loss_fn, 0.0, 255.0, linesearch=linesearch, maxiter=40
     )
     x, state = solver.run(jnp.full(4, 0.5))
-    np.testing.assert_allclose(x, 1 - 1 / 30, rtol=1e-4)
+    np.testing.assert_allclose(x, 1 - 1 / 30, **STOPPED_FLOAT32)
     assert jnp.isfinite(state.value) and state.num_fun_eval > state.iter_num + 1
 
 
 def test_at_the_minimum_it_stays():
-    solver = lbfgs.ProjectedLBFGS(lambda x: jnp.sum(x), linesearch="backtracking")
+    solver = lbfgs.ProjectedLBFGS(
+        lambda x: jnp.sum(x), 0.0, 255.0, linesearch="backtracking"
+    )
     x, state = solver.run(jnp.zeros(3))
     assert state.error == 0 and state.iter_num == 0
     for _ in range(30):
@@ -190,21 +202,22 @@ def test_at_the_minimum_it_stays():
 )
 def test_options_that_cannot_be(options, message):
     with pytest.raises(InputError, match=message):
-        lbfgs.ProjectedLBFGS(lambda x: jnp.sum(x), **options)
+        box = dict(lower=0.0, upper=255.0)
+        lbfgs.ProjectedLBFGS(lambda x: jnp.sum(x), **(box | options))
 
 
 def test_metric_is_symmetric_positive_and_spares_detail():
     rng = np.random.default_rng(0)
     a, b = jnp.asarray(rng.normal(size=(2, 9, 12, 3)), jnp.float32)
     ma, mb = coarse_first(a), coarse_first(b)
-    np.testing.assert_allclose(np.sum(ma * b), np.sum(a * mb), rtol=1e-4)
+    np.testing.assert_allclose(np.sum(ma * b), np.sum(a * mb), **CANCELLING_SUM)
     assert np.sum(ma * a) > 0
     flat = jnp.ones((8, 8, 3))
     board = jnp.tile(jnp.indices((8, 8)).sum(0)[..., None] % 2 * 2 - 1.0, 3)
     # 0.02 cycles a pixel stand for none; a checkerboard has sqrt(1/2).
-    np.testing.assert_allclose(coarse_first(flat), flat * 0.02**-0.5, rtol=1e-5)
+    np.testing.assert_allclose(coarse_first(flat), flat * 0.02**-0.5, **REORDERED_TOTAL)
     expected = board * (0.02 + 0.5**0.5) ** -0.5
-    np.testing.assert_allclose(coarse_first(board), expected, rtol=1e-5)
+    np.testing.assert_allclose(coarse_first(board), expected, **REORDERED_TOTAL)
 
 
 def evaluations_of_scipy(value_and_grad, start, count):
@@ -263,9 +276,9 @@ def test_pixels_get_lower_than_by_others(reference):
     assert trace.objective.min() <= theirs
     # The state's value is that of the clipped pixels.
     value, _ = loss_fn(step.params[0])
-    np.testing.assert_allclose(trace.objective[-1, 0], value, rtol=1e-5)
+    np.testing.assert_allclose(trace.objective[-1, 0], value, **REORDERED_TOTAL)
     terms = sum(trace.terms.values())
-    np.testing.assert_allclose(terms, trace.objective, rtol=1e-5)
+    np.testing.assert_allclose(terms, trace.objective, **REORDERED_TOTAL)
     assert step.params.min() >= 0 and step.params.max() <= 255
 
 
@@ -281,7 +294,7 @@ def test_a_batch_is_its_images_one_by_one(linesearch):
         step, full = optimizer.start(noise[i : i + 1], frozen, targets[i : i + 1])
         _, first = optimizer.advance(step, full, targets[i : i + 1], 8)
         np.testing.assert_allclose(
-            first.objective[:, 0], together.objective[:, i], rtol=2e-3
+            first.objective[:, 0], together.objective[:, i], **ITERATED_IN_A_BATCH
         )
 
 
@@ -295,7 +308,7 @@ def test_a_loop_on_the_device_is_its_iterations():
     _, expected = optimizer.advance(step, full, targets[:1], 6)
     step, full = optimizer.start(noise, frozen, targets[:1])
     _, _, found = optimizer._updates(*step, full, targets[:1], count=6)
-    np.testing.assert_allclose(found.objective, expected.objective, rtol=1e-3)
+    np.testing.assert_allclose(found.objective, expected.objective, **ITERATED)
     np.testing.assert_array_equal(found.evaluations, expected.evaluations)
 
 

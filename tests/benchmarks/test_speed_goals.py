@@ -1,4 +1,4 @@
-"""docs/benchmarks/goals.py: what counts as a goal met, and that its command runs."""
+"""Every goal of speed: what counts as a goal met, and that its command runs."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ import sys
 import pytest
 from helpers import ROOT
 
-from jaxperceptual.benchmarks import goals
+from jaxperceptual.benchmarks import speed_goals
 
 
 def variant(ms, mib=None, first=2.0):
@@ -34,27 +34,27 @@ def test_goals_of_a_cpu_by_hand():
         torch=variant(2000.0, 290),
         torch_compile=variant(1250.0, 310),
     )
-    rows = list(goals.cpu_rows(row))
+    rows = list(speed_goals.cpu_rows(row))
     assert met(rows) == [True, False, False, True]
     assert rows[0][1] == "**1.25** (1.00 s against 1.25 s)"
     assert rows[1][1] == "300 MiB against 290 (torch)"
     assert rows[3][1] == "14.9 s"
     row["variants"]["jax"] = variant(1000.0, 290, first=16.1)
     row["ratio"] = 1.249
-    assert met(goals.cpu_rows(row)) == [False, True, True, False]
+    assert met(speed_goals.cpu_rows(row)) == [False, True, True, False]
     row = piece("inference", variant(8.0), torch=variant(10.0), best="torch")
-    assert met(goals.cpu_rows(row)) == [True]  # nothing known of memory
+    assert met(speed_goals.cpu_rows(row)) == [True]  # nothing known of memory
     del row["ratio"]
     row["disagreement"] = "output of torch and jax differ"
-    assert list(goals.cpu_rows(row))[0][1:] == (row["disagreement"], False)
+    assert list(speed_goals.cpu_rows(row))[0][1:] == (row["disagreement"], False)
 
 
 def test_goals_of_a_gpu_by_hand():
     theirs = dict(torch=variant(4.5), torch_compile=variant(3.2))
-    rows = list(goals.gpu_rows(piece("inference", variant(3.0), **theirs)))
+    rows = list(speed_goals.gpu_rows(piece("inference", variant(3.0), **theirs)))
     assert met(rows) == [True, False, False]  # 1.5, 1.07; 3 ms is not under 3
     theirs["torch, channels last"] = variant(4.4)
-    rows = list(goals.gpu_rows(piece("train", variant(2.9), **theirs)))
+    rows = list(speed_goals.gpu_rows(piece("train", variant(2.9), **theirs)))
     assert met(rows) == [True, True]
     assert rows[0][1] == "**1.52** (2.9 ms against 4.4 ms)"  # the better layout
 
@@ -85,14 +85,14 @@ def test_goals_of_whole_commands_by_hand():
             }
         },
     }
-    rows = list(goals.rows("gpu", found))
+    rows = list(speed_goals.rows("gpu", found))
     # The loader 1.9 times, 2.1 % of waiting, the cache read, 179 s, 1.25 % more.
     assert met(rows) == [False, False, True, True, False]
     assert rows[0][1].startswith("1.9 times or more: 19 photos, cached images/s")
     assert rows[-1][1] == "+1.25%"
     found["training"]["config"]["num_steps"] = 39_999
-    assert met(goals.rows("gpu", found))[3] is None
-    assert len(list(goals.rows("cpu", found))) == 4
+    assert met(speed_goals.rows("gpu", found))[3] is None
+    assert len(list(speed_goals.rows("cpu", found))) == 4
 
 
 @pytest.mark.slow
@@ -101,7 +101,12 @@ def test_every_piece_runs_and_none_twice(device, tmp_path):
     photos = str(ROOT / "configs" / "styles")
     out = tmp_path / "out"
     command = f"--smoke --device {device} --data {photos} --held {photos} -o {out}"
-    command = [sys.executable, "-m", "jaxperceptual.benchmarks.goals", *command.split()]
+    command = [
+        sys.executable,
+        "-m",
+        "jaxperceptual.benchmarks.speed_goals",
+        *command.split(),
+    ]
     subprocess.run(command, check=True, timeout=1800)
     names = {path.stem for path in out.glob("*.json")}
     table = (out / f"{device}-goals.md").read_text()
@@ -110,4 +115,4 @@ def test_every_piece_runs_and_none_twice(device, tmp_path):
     report = json.loads((out / f"{device}-table1.json").read_text())
     assert report["header"]["command"].endswith(" -o OUT")
     again = subprocess.run(command, check=True, capture_output=True, timeout=60)
-    assert b"measure: " not in again.stdout
+    assert b"goals: " not in again.stdout

@@ -11,9 +11,17 @@ import numpy as np
 import pytest
 from helpers import ROOT, Command
 from PIL import Image
+from tolerances import OTHER_FRAMEWORK
 
-from jaxperceptual.benchmarks import loading, memory, pieces, plan, table1, timing
-from jaxperceptual.benchmarks import variants as all_variants
+from jaxperceptual.benchmarks import (
+    loading,
+    memory,
+    pieces,
+    plan,
+    table1,
+    timing,
+    variants as all_variants,
+)
 from jaxperceptual.benchmarks.options import Options
 from jaxperceptual.benchmarks.variants import Variants
 from jaxperceptual.core import config_files, xla
@@ -21,6 +29,7 @@ from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.memory import memory_of_importing, peak_memory
 
 run = Command("benchmark")
+BFLOAT16 = 3e-2  # of a norm: digits of 4e-3 through a network, rounded in two programs
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +99,7 @@ def test_every_variant_agrees_and_has_times(report):
             kinds = ["terms", "gradient"]  # iterates differ by design
         for name in list(variants)[1:]:
             assert list(variants[name]["errors"]) == kinds
-            assert 0 < variants[name]["errors"][kinds[0]] < 1e-4
+            assert 0 < variants[name]["errors"][kinds[0]] < OTHER_FRAMEWORK["rtol"]
         theirs = [variants[name]["median_ms"] for name in list(variants)[1:]]
         assert row["ratio"] == min(theirs) / variants["jax"]["median_ms"]
         assert f"**{row['ratio']:.2f}** ({row['best_reference']})" in text
@@ -132,7 +141,7 @@ def test_bfloat16_computes_what_autocast_does(tmp_path):
     for row in both_pieces(tmp_path, options + "--precision bfloat16"):
         assert row["precision"] == "bfloat16" and "ratio" in row
         error = next(iter(row["variants"]["torch"]["errors"].values()))
-        assert 1e-5 < error < 3e-2
+        assert 1e-5 < error < BFLOAT16
 
 
 def test_memory_is_the_variants_own():

@@ -16,6 +16,9 @@ from jaxperceptual.networks.model_file import write_model
 
 run = Command("evaluate")
 pytestmark = pytest.mark.weights
+SAME_PICTURE = 1e-3  # of any score: its pixels differ by float32's rounding alone
+# Another program's blur and resizing: a pixel in many is rounded the other way.
+OTHERWISE_ROUNDED_PSNR, OTHERWISE_ROUNDED_SSIM = 0.02, 1e-3
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +71,7 @@ def test_tables_and_strips(folder, tmp_path, monkeypatch, capsys):
     assert list(found) == [("A", "one"), ("A", "two"), ("B", "one")]
     for scores in found.values():
         # A network that does nothing but bicubic interpolation has its scores.
-        assert scores["same"] == pytest.approx(scores["bicubic"], abs=1e-3)
+        assert scores["same"] == pytest.approx(scores["bicubic"], abs=SAME_PICTURE)
         assert scores["net"]["psnr"] < scores["bicubic"]["psnr"] - 3
         assert scores["net"]["lpips_alex"] > scores["bicubic"]["lpips_alex"]
     for score in ("psnr", "ssim", "lpips_alex", "lpips_vgg"):
@@ -112,8 +115,12 @@ def test_scores_by_other_programs(folder, blur, monkeypatch, tmp_path):
     weights = np.array([65.481, 128.553, 24.966]) / 255
     a, b = (np.rint(x @ weights + 16)[4:-4, 4:-4] for x in (output, truth))
     (scores,) = (i["scores"] for i in results["images"] if i["name"] == "one")
-    assert scores["bicubic"]["psnr"] == pytest.approx(metrics.psnr(a, b), abs=0.02)
-    assert scores["bicubic"]["ssim"] == pytest.approx(metrics.ssim(a, b), abs=1e-3)
+    assert scores["bicubic"]["psnr"] == pytest.approx(
+        metrics.psnr(a, b), abs=OTHERWISE_ROUNDED_PSNR
+    )
+    assert scores["bicubic"]["ssim"] == pytest.approx(
+        metrics.ssim(a, b), abs=OTHERWISE_ROUNDED_SSIM
+    )
 
 
 def test_histogram_matching_can_be_left_out(folder, monkeypatch, tmp_path):

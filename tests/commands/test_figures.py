@@ -131,3 +131,9 @@ def test_a_model_that_does_not_tell_how_it_was_trained(run_folder, photo, tmp_pa
     argv = f"--model {tmp_path / 'bare.safetensors'} --content {photo} -o {tmp_path}"
     with pytest.raises(InputError, match="does not tell how it was trained"):
         run(*argv.split())
+
+
+def test_a_model_older_than_some_keys_of_configs(photo, tmp_path):
+    argv = f"--model style_cubist --content {photo} --sizes 32 --steps 1 -o {tmp_path}"
+    assert run(*argv.split()) == 0
+    assert (tmp_path / "figure_32.png").exists()

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from helpers import Command, identity_model, restoration_model
 from PIL import Image
+from tolerances import ROUNDED_TO_8_BITS
 
 from jaxperceptual.images import resampling
 from jaxperceptual.networks import pretrained
 from jaxperceptual.networks.model_file import write_model
 
 run = Command("super_resolve")
+ROUNDED_TWICE = dict(rtol=0, atol=1.6)  # to 8 bits, before enlarging and after
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,7 @@ def test_one_photo(model, photos, tmp_path, capsys):
     assert capsys.readouterr().out == "colour-x2.png\n"
     output = np.asarray(Image.open(tmp_path / "colour-x2.png"))
     expected = bicubic(Image.open(photos / "colour.png"))
-    assert np.abs(output - expected.clip(0, 255)).max() <= 0.51
+    np.testing.assert_allclose(output, expected.clip(0, 255), **ROUNDED_TO_8_BITS)
     assert super_resolve(model, photos / "colour.png", "--tile=16", "-o", "t.png") == 0
     np.testing.assert_array_equal(Image.open(tmp_path / "t.png"), output)
 
@@ -80,7 +82,7 @@ def test_a_folder_with_all_kinds(model, photos, tmp_path, capsys):
     expected = bicubic(
         np.repeat(np.asarray(Image.open(photos / "grey16.png"))[..., None] / 257, 3, -1)
     )
-    assert np.abs(grey - expected.clip(0, 255)).max() <= 1.6  # rounded before and after
+    np.testing.assert_allclose(grey, expected.clip(0, 255), **ROUNDED_TWICE)
     alpha = np.asarray(made["deeper/alpha.png"].getchannel("A"))
     assert (alpha[:, :4] == 0).all() and (alpha[:, 9:] == 255).all()
 

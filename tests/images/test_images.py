@@ -19,6 +19,13 @@ from jaxperceptual.images.reading import (
 )
 from jaxperceptual.images.writing import check_fits, without_white, write_image
 
+# Grey levels of 255.
+JPEG = dict(rtol=0, atol=2)  # one colour, at quality 100
+LOSSY = dict(rtol=0, atol=4)  # one colour, at the quality that is written
+AVERAGED = dict(rtol=0, atol=1)  # pixels of 0 and 255, by weights of 8 bits
+ROUNDED_TWICE = dict(rtol=0, atol=1)  # to 8 bits, as colours and over white
+UNDER_HALF_ALPHA = dict(rtol=0, atol=1.1)  # half a level, divided by 128 / 255
+
 
 def pixel(path):
     return read_image(path)[0, 0].tolist()
@@ -111,7 +118,7 @@ def test_cmyk_and_its_inverted_jpeg(tmp_path):
     ink.save(tmp_path / "ink.jpg", quality=100)
     assert b"Adobe" in (tmp_path / "ink.jpg").read_bytes()
     for name in ("ink.tiff", "ink.jpg"):
-        np.testing.assert_allclose(pixel(tmp_path / name), [0, 255, 0], atol=2)
+        np.testing.assert_allclose(pixel(tmp_path / name), [0, 255, 0], **JPEG)
 
 
 def test_damaged_exif_does_not_cost_the_image():
@@ -137,7 +144,7 @@ def test_downscaling_averages(tmp_path):
     board = np.indices((256, 256)).sum(axis=0) % 2 * 255
     pil.fromarray(board.astype(np.uint8)).save(tmp_path / "board.png")
     small = read_image(tmp_path / "board.png", size=32)
-    np.testing.assert_allclose(small, 127.5, atol=1)  # not aliased to black or white
+    np.testing.assert_allclose(small, 127.5, **AVERAGED)
 
 
 def test_at_least_never_undercuts():
@@ -174,7 +181,8 @@ def test_written_pixels_are_clipped_and_rounded(tmp_path, suffix):
 def test_lossy_formats_come_close(tmp_path, suffix):
     image = np.full((16, 16, 3), (200, 100, 50), np.float32)
     write_image(tmp_path / f"out.{suffix}", image)
-    assert np.abs(read_image(tmp_path / f"out.{suffix}") - image).max() <= 4
+    found = read_image(tmp_path / f"out.{suffix}")
+    np.testing.assert_allclose(found, image, **LOSSY)
 
 
 @pytest.mark.parametrize("suffix", ["png", "tiff"])
@@ -269,10 +277,10 @@ def test_colours_under_alpha_look_the_same_over_white(alpha, tmp_path):
     alphas = np.full((1, 2), 255, np.uint8) if alphas is None else alphas
     colours = without_white(seen, alphas)
     if alpha >= 128:
-        np.testing.assert_allclose(colours, pixels[..., :3], atol=1.1)
+        np.testing.assert_allclose(colours, pixels[..., :3], **UNDER_HALF_ALPHA)
     write_image(tmp_path / "b.png", colours, alpha=alphas)
     again, _ = read_with_alpha(tmp_path / "b.png")
-    np.testing.assert_allclose(again, seen, atol=1)
+    np.testing.assert_allclose(again, seen, **ROUNDED_TWICE)
 
 
 def test_sides_beyond_the_format():

@@ -24,6 +24,9 @@ from jaxperceptual.training.step import TrainState, make_train_step
 SLOW = {"scatter", "scatter-add", "select_and_scatter_add", "reduce_window_max"}
 
 
+COUNTED = 1e-4  # another version of JAX may trace a small product otherwise
+
+
 def of(*shape, dtype=np.float32):
     return jax.ShapeDtypeStruct(shape, dtype)
 
@@ -35,7 +38,7 @@ def train_step(config, size):
         dialects.Preprocessing("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     )
     objective = PerceptualObjective(network, **config.objective.to_dict())
-    tx = make_optimizer(1e-3, 0)
+    tx = make_optimizer(1e-3, warmup_steps=0)
     weights = {
         name: {"kernel": jnp.zeros(shape), "bias": jnp.zeros(shape[-1])}
         for name, shape in dialects.CONV_SHAPES.items()
@@ -100,7 +103,7 @@ def test_operations_of_a_training_step(name, plain, fast):
         with choice.forms(forms):
             step, shapes = train_step(config, 256)
             counts[forms] = flops.count(step, *shapes) / 1e9
-    assert counts["plain"] == pytest.approx(plain, rel=1e-4)
+    assert counts["plain"] == pytest.approx(plain, rel=COUNTED)
     assert counts["cpu"] <= fast
 
 
