@@ -14,11 +14,18 @@ has the models that ship. docs/where-things-are.md goes from an idea to its file
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING
 
 from jaxperceptual.core import xla as _xla
 
 _xla.configure_xla()  # before JAX starts its backend
+
+# In a checkout `jaxperceptual.configs` is the configs/ beside this folder, whichever
+# checkout is installed, or none.
+_checkout = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+if os.path.isfile(os.path.join(_checkout, "configs", "style_muse.py")):
+    __path__.append(_checkout)
 
 if TYPE_CHECKING:  # `as` exports it
     from jaxperceptual.baseline.lbfgs import ProjectedLBFGS as ProjectedLBFGS

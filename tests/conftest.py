@@ -1,7 +1,7 @@
 """Four simulated CPU devices, and what several test files share."""
 
 import os
-import tempfile
+from pathlib import Path
 
 # Before JAX starts. The tolerances are float32's, not those of an accelerator's TF32.
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -13,8 +13,12 @@ os.environ["XLA_FLAGS"] = (
     " --xla_backend_extra_options=xla_cpu_none"
 )
 
-# What is compiled twice, in this process and in those it starts, compiles once.
-os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxperceptual-")
+# What is compiled twice, in this process, those it starts and the next run's, compiles
+# once. (`rm -r .pytest_cache` for the time of a first run.)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(
+    Path(__file__).parents[1] / ".pytest_cache" / "compiled"
+)
+os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2 * 1024**3)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import jax

@@ -17,6 +17,8 @@ from PIL import Image
 import jaxperceptual
 from jaxperceptual import InputError, Restorer, Stylizer
 
+ROUNDED_TWICE = dict(rtol=0, atol=1)  # to 8 bits
+
 
 def typed_names():
     """What the block for type checkers imports: {name: module}."""
@@ -154,6 +156,14 @@ def test_saved_and_read_again_is_the_same(models, tmp_path):
         np.testing.assert_array_equal(again(photo), apply(photo))
 
 
+def test_the_default_is_what_ships(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "style_cubist").mkdir()  # as a run of that config is called
+    assert Stylizer.from_pretrained().model.trained.steps == 1818
+    with pytest.raises(InputError, match=r"style_cubist: no model.safetensors in"):
+        Stylizer.from_pretrained("style_cubist")
+
+
 def test_in_one_line(models, tmp_path):
     photo = arrays_of("uint8")[0]
     stylizer, _ = models["style"]
@@ -161,7 +171,7 @@ def test_in_one_line(models, tmp_path):
     half = jaxperceptual.stylize(photo, model=tmp_path, strength=0.5)
     whole = jaxperceptual.stylize(photo, model=stylizer)
     mean = (np.float32(photo) + whole) / 2
-    np.testing.assert_allclose(half, mean, atol=1)  # rounded twice
+    np.testing.assert_allclose(half, mean, **ROUNDED_TWICE)
     restorer, _ = models["restoration"]
     with pytest.raises(InputError, match="a model for restoration"):
         jaxperceptual.stylize(photo, model=restorer.model)

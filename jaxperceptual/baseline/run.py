@@ -32,9 +32,8 @@ _CHUNK = 10  # evaluations a dispatch; on a CPU 1, since there one takes long an
 
 
 class Work(NamedTuple):
-    """What is to be optimised, how and into which folder: checked, not begun."""
+    """Which photos are to be optimised, how, into which folder: checked, not begun."""
 
-    goal: Goal
     options: Options
     photos: list[Photo]
     unreadable: list[InputError]  # of photos that are left out
@@ -50,7 +49,6 @@ class Work(NamedTuple):
 
 
 def prepare(
-    goal: Goal,
     options: Options,
     content: Sequence[str | os.PathLike] | None,
     output: str | os.PathLike,
@@ -60,29 +58,23 @@ def prepare(
     """Reads the photos.
 
     Args:
-      goal: What to minimise; of a style config.
-      options: How.
+      options: How to optimise.
       content: Photos, and folders of photos; None for those in scikit-image.
       output: A folder, made if need be.
       num: Only the first so many photos.
 
     Raises:
       InputError: Options that cannot be, photos that are not there, of one name or
-        replaced by a result, or a goal without a style.
+        replaced by a result.
     """
     options.check()
     output = Path(output)
     photos, unreadable = read_photos(content, options.size, num)
     check_names(photos, options, output)
-    if "style" not in goal.record:
-        raise InputError(
-            "--config: the baseline is one of style transfer, and this config names no "
-            "style_image; give a style config."
-        )
-    return Work(goal, options, photos, unreadable, output)
+    return Work(options, photos, unreadable, output)
 
 
-def run(work: Work, *, command: str = "") -> tuple[int, Results]:
+def run(work: Work, goal: Goal, *, command: str = "") -> tuple[int, Results]:
     """Optimises each photo; returns the exit code and what the folder holds.
 
     Writes into `work.output` images/NAME.png, and images/NAME_0050.png and so on for
@@ -91,6 +83,7 @@ def run(work: Work, *, command: str = "") -> tuple[int, Results]:
     the code is 128 + its number: the same call then continues, to the same images and
     objective.csv. The code is 1 if some photos could not be read.
 
+    goal: what to minimise; of a style config.
     command: what baseline.json tells.
 
     Raises InputError for a folder that is not writable, or is another run's.
@@ -99,14 +92,14 @@ def run(work: Work, *, command: str = "") -> tuple[int, Results]:
         print(f"gatys_baseline: {error}", file=sys.stderr)
     options, output, photos = work.options, work.output, work.photos
     with folders.held(output, "-o", "gatys_baseline"):
-        results = Results(output, options, work.goal.record)
+        results = Results(output, options, goal.record)
         batches = results.pending_batches(photos)
         with signals.stop_signals() as caught:
             if batches:
                 results.record["header"] = provenance.header(command)
                 results.write_record()
                 with work.enough_memory():
-                    _Run(work.goal, options, results, caught).optimize(batches)
+                    _Run(goal, options, results, caught).optimize(batches)
         if caught:
             name = signal.Signals(caught[0]).name
             print(f"{name}: saved in {output}; the same command continues")

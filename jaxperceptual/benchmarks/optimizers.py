@@ -135,7 +135,9 @@ def run(args: argparse.Namespace) -> None:
     config = config_files.load_config(args.config)
     if args.style:
         config.style_image = args.style
-    goal = build_goal(config, read_style(config))
+    style = read_style(config)
+    print(style.line)
+    goal = build_goal(config, style)
     photos, _ = read_photos([args.content], args.size, args.num)
     header = provenance.header(args.command)
     evaluate = jax.jit(

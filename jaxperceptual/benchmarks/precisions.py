@@ -78,7 +78,8 @@ def run(args: argparse.Namespace) -> int | None:
             if code := train(config_of(kind, seed), folder):
                 return code
 
-    goal = build_goal(exact, read_style(exact))
+    style = read_style(exact)
+    goal = build_goal(exact, style)
     objective = jax.jit(goal.objective)
     found = {}
     for kind in args.precisions:

@@ -49,18 +49,19 @@ def work(variants: Variants, piece: Piece) -> timing.Work:
         for name, layout in REFERENCES.get(variants.reference, {}).items()
         if variants.compiled or not layout["compiled"]
     }
-    makers = [Ours(name, form, variants.precision) for name, form in forms.items()]
-    if layouts:
-        from jaxperceptual.benchmarks.torch.theirs import Theirs  # an extra
 
-        makers += [
-            Theirs(name, {"precision": variants.precision, **layout})
-            for name, layout in layouts.items()
-        ]
+    def made(name):
+        if name in forms:
+            return Ours(name, forms[name], variants.precision)(piece)
+        # An extra; not imported where the memory of another variant is measured.
+        from jaxperceptual.benchmarks.torch.theirs import Theirs
+
+        return Theirs(name, {"precision": variants.precision, **layouts[name]})(piece)
+
     low = variants.precision == "bfloat16"
     return timing.Work(
         {**piece.facts, "precision": variants.precision},
-        [make(piece) for make in makers if variants.only in (None, make.name)],
+        [made(n) for n in [*forms, *layouts] if variants.only in (None, n)],
         references=tuple(layouts),
         tolerances=timing.LOW_TOLERANCES if low else timing.TOLERANCES,
         count=piece.count,

@@ -10,8 +10,8 @@ Each photo is cut to a multiple of the factor, blurred, made small, and made lar
 by bicubic interpolation and by every model. In the tables a photo is a row, and a cell
 is PSNR / SSIM / LPIPS (AlexNet) / LPIPS (VGG).
 
-  evaluate --scale 4 --data Set5 Set14                plain bicubic, as published
-  evaluate --model sr_x4_feat srcnn_x4 --data Set5 -o OUT
+  jaxperceptual evaluate --scale 4 --data Set5 Set14    plain bicubic, as published
+  jaxperceptual evaluate --model sr_x4_feat srcnn_x4 --data Set5 -o OUT
 
 -o OUT gets results.json, results.md and strips/SET/PHOTO.png; what was judged is on the
 disk after every photo."""

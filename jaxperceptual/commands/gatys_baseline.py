@@ -8,6 +8,7 @@ import sys
 
 from jaxperceptual.baseline.options import Options
 from jaxperceptual.core import cli
+from jaxperceptual.core.errors import InputError
 
 DEFAULT_OUTPUT = "runs/gatys_baseline"
 DETAILS = """\
@@ -88,14 +89,20 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         batch_size=args.batch_size,
     )
-    style = read_style(config)
-    if style is not None:
-        print(style.line)
-    goal = build_goal(config, style)
     output = args.output or DEFAULT_OUTPUT
-    work = baseline.prepare(goal, options, args.content, output, num=args.num)
-    network = args.model and equal_iterations.Network(args.model, goal)
-    code, results = baseline.run(work, command=args.command)
+    work = baseline.prepare(options, args.content, output, num=args.num)
+    style = read_style(config)
+    if style is None:
+        raise InputError(
+            "--config: the baseline is one of style transfer, and this config names no "
+            "style_image; give a style config."
+        )
+    print(style.line)
+    goal = build_goal(config, style)
+    network = None
+    if args.model is not None:
+        network = equal_iterations.Network(args.model, goal)
+    code, results = baseline.run(work, goal, command=args.command)
     if network and code < 2:
         found = equal_iterations.figure5(network, work, results, args.command)
         print(equal_iterations.summary(found))

@@ -49,8 +49,7 @@ def parser() -> cli.Parser:
     made.add_argument(
         "--model",
         help="a run folder, a model.safetensors, or the name of a shipped model "
-        "(default: %(default)s)",
-        default=DEFAULT_STYLE,
+        f"(default: {DEFAULT_STYLE})",
     )
     made.add_argument(
         "--size",

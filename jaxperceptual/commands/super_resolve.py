@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     from jaxperceptual.inference.restorer import Restorer
 
     restorer = Restorer.from_pretrained(args.model, tile=args.tile)
-    restorer.check_enlarges(args.model, args.scale)
+    restorer.check_enlarges(args.model or DEFAULT_RESTORATION, args.scale)
     todo = jobs.plan(args.photos, args.output, label=f"x{restorer.factor}")
     results = batches.restore_files(
         restorer, todo, histogram_match=args.histogram_match
@@ -44,8 +44,7 @@ def parser() -> cli.Parser:
     add(
         "--model",
         help="a run folder, a model.safetensors, or the name of a shipped model "
-        "(default: %(default)s)",
-        default=DEFAULT_RESTORATION,
+        f"(default: {DEFAULT_RESTORATION})",
     )
     add("--scale", type=int, metavar="N", help="refuse a model of another factor")
     add(

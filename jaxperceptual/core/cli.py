@@ -88,6 +88,6 @@ def _program(prog: str) -> list[str]:
     """How the command was called: bin/NAME in a checkout, or jaxperceptual NAME."""
     if prog.startswith("python -m"):
         return prog.split()
-    script = Path(sys.argv[0])
+    script = Path(sys.argv[0]).absolute()
     in_bin = script.parent.name == "bin" and script.name == prog
     return [f"bin/{prog}"] if in_bin else ["jaxperceptual", prog]

@@ -1,5 +1,7 @@
 """Photos of a source, decoded anew each time and made square."""
 
+import os
+
 import numpy as np
 from jaxtyping import UInt8
 
@@ -13,29 +15,35 @@ _TINY = "tiny; the short side needs {} px."
 _NO_PATCH = "smaller than a patch of {} px, and patches are not scaled."
 
 
+def check_crop(crop: str, name: str, cache: str | os.PathLike | None) -> None:
+    """InputError for a crop that is none, or whose results no cache can keep.
+
+    name: the source's.
+    """
+    if crop not in CROPS:
+        raise InputError(f"crop={crop!r}; use one of {', '.join(CROPS)}.")
+    if cache is not None and (crop != "stretch" or name == EMBEDDED):
+        what = f"crop={crop}" if crop != "stretch" else f"the source {EMBEDDED!r}"
+        raise InputError(
+            f"cache={cache} keeps one resized copy of each image, but {what} cuts "
+            "a new crop each time; use one or the other."
+        )
+
+
 class Decoded:
     """Image `i` of a source as a square: stretched, a random crop, or a patch.
 
-    crop: one of `CROPS`; of the embedded photos, what is not a patch is a random crop
-        that varies more.
-
-    Raises InputError for another crop.
+    crop: one of `CROPS` (`check_crop`); of the embedded photos, what is not a patch is
+        a random crop that varies more.
     """
 
     def __init__(self, source: Source, name: str, image_size: int, crop: str):
-        if crop not in CROPS:
-            raise InputError(f"crop={crop!r}; use one of {', '.join(CROPS)}.")
         self.source = source
         self.image_size = image_size
         self._patch = crop == "patch"
         boxes = {"random": squares.RANDOM_CROP}
         box = squares.EMBEDDED_CROP if name == EMBEDDED else boxes.get(crop)
         self._box = None if self._patch else box
-
-    @property
-    def is_random(self) -> bool:
-        """Whether an image is another one each time."""
-        return self._patch or self._box is not None
 
     def pixels(self, i: int, draws: np.ndarray) -> UInt8[np.ndarray, "size size 3"]:
         """uint8 RGB; `draws` are four numbers in [0, 1) that place the crop.

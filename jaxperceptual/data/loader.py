@@ -22,6 +22,7 @@ from jaxtyping import Int32, UInt8
 
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.data import sources, workers
+from jaxperceptual.data.decoded import check_crop
 from jaxperceptual.data.photos import open_photos
 
 Batch = UInt8[np.ndarray, "n size size 3"] | Int32[np.ndarray, "n"]
@@ -95,6 +96,7 @@ class Loader:
         _check_range("image_size", image_size, 1)
         _check_range("start", start, 0)
         _check_range("num_workers", num_workers, 0)
+        check_crop(crop, str(source), cache)
         self._source = sources.open_source(str(source), data_dir=data_dir)
         self.num_images = len(self._source)
         names = "\n".join(self._source.name(i) for i in range(self.num_images))

@@ -7,10 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxperceptual.core.errors import InputError
 from jaxperceptual.data.cache import open_cache
 from jaxperceptual.data.decoded import Decoded
-from jaxperceptual.data.sources import EMBEDDED, Source
+from jaxperceptual.data.sources import Source
 
 
 class Photos(NamedTuple):
@@ -40,18 +39,11 @@ def open_photos(
 ) -> Photos:
     """The photos of a source, which was opened by `name`, as `Loader` has them.
 
-    Fills the cache if it is not there. Raises InputError for a crop that does not
-    exist, or that a cache cannot keep, and as `cache.open_cache` does.
+    Fills the cache if it is not there. Raises InputError as `cache.open_cache` does.
     """
     decoded = Decoded(source, name, image_size, crop)
     if cache is None:
         return Photos(decoded.pixels, _mirrored, image_size**2 * 3)
-    if decoded.is_random:
-        what = f"crop={crop}" if crop != "stretch" else f"the source {EMBEDDED!r}"
-        raise InputError(
-            f"cache={cache} keeps one resized copy of each image, but {what} cuts "
-            "a new crop each time; use one or the other."
-        )
     cached = open_cache(Path(cache), decoded)
     if cached.table.nbytes <= rows_below:
         return Photos(cached.row, np.invert, np.int32().nbytes, cached.table)

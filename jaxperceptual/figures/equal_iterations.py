@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxperceptual.baseline import run as baseline
 from jaxperceptual.baseline.folder import Results
-from jaxperceptual.core import files, provenance
+from jaxperceptual.core import files, folders, provenance
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.types import Image
 from jaxperceptual.figures import comparable
@@ -123,8 +123,13 @@ def figure5(
 ) -> dict[str, Any]:
     """Writes figure5.json and figure5.png beside what `baseline.run` left there.
 
-    Returns what figure5.json holds.
+    Returns what figure5.json holds. Raises InputError if another process is in there.
     """
+    with folders.held(results.folder, "-o", "gatys_baseline"):
+        return _figure5(network, work, results, command)
+
+
+def _figure5(network, work, results, command):
     options = results.options
     with work.enough_memory():
         found = compare(

@@ -69,7 +69,7 @@ def run(options: Options, path: str | os.PathLike, output: str | os.PathLike) ->
     figure = output / f"figure{FIGURES[options.kind].number}.png"
     if path.resolve() in (result.resolve() for result in (figure, *results.values())):
         raise InputError(f"{path}: a result would replace it; choose another -o.")
-    weights = store.load(options.vgg or DEFAULT)
+    weights = store.load(DEFAULT if options.vgg is None else options.vgg)
     network = vgg.VGG16(weights.preprocessing)
     variables = vgg.freeze(weights.params, layers)
     folders.make_folder(output, "-o")

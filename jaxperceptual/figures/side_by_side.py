@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxperceptual.baseline import run as baseline
 from jaxperceptual.baseline.folder import Results
@@ -19,7 +20,7 @@ from jaxperceptual.images import sheets
 from jaxperceptual.images.reading import read_image
 from jaxperceptual.images.writing import write_image
 from jaxperceptual.inference.stylizer import Stylizer
-from jaxperceptual.losses.goal import Goal, build_goal
+from jaxperceptual.losses.goal import build_goal
 from jaxperceptual.losses.style_image import StyleImage, read_style
 from jaxperceptual.networks import pretrained
 from jaxperceptual.networks.model_file import Model, read_model
@@ -68,9 +69,9 @@ def run(
     works = {}
     for size, figure in figures.items():
         options = Options(size=size, steps=steps)
-        for short, row in rows.items():
+        for short in rows:
             folder = output / f"baseline_{short}_{size}"
-            work = baseline.prepare(row.goal, options, content, folder, num=num)
+            work = baseline.prepare(options, content, folder, num=num)
             works[size, short] = work._replace(unreadable=[])  # told once, below
             unreadable = work.unreadable
             if figure.resolve() in (photo.path.resolve() for photo in work.photos):
@@ -85,7 +86,8 @@ def run(
         cells: list[Image] = []
         for short, row in rows.items():
             work = works[size, short]
-            new_code, results = baseline.run(work, command=command)
+            goal = build_goal(row.config, row.style)
+            new_code, results = baseline.run(work, goal, command=command)
             code = max(code, new_code)
             if code > 1:
                 return code
@@ -112,11 +114,14 @@ def _cells(
 
 
 class _Row(NamedTuple):
-    """A model, and what it was trained to minimise."""
+    """A model, and what it was trained to minimise.
+
+    Its goal is built when it is needed: it holds a loss network of 160 MB.
+    """
 
     model: Model
+    config: ConfigDict
     style: StyleImage
-    goal: Goal
 
 
 def _read_rows(
@@ -152,6 +157,5 @@ def _read_row(name: str, style_path: str | None) -> _Row:
         config.default_style_image = ""
     style = read_style(config)
     print(style.line)
-    goal = build_goal(config, style)
-    comparable.check_comparable(model, goal, name)
-    return _Row(model, style, goal)
+    comparable.check_comparable(model, build_goal(config, style), name)
+    return _Row(model, config, style)

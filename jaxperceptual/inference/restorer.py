@@ -26,6 +26,7 @@ from jaxperceptual.networks.pretrained import (
     DEFAULT_RESTORATION,
     FILE_NAME,
     find_model,
+    pretrained_path,
 )
 
 Large = Float32[np.ndarray, "_ _ 3"]  # of another size than the `Image` beside it
@@ -98,13 +99,16 @@ class Restorer:
 
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str | os.PathLike = DEFAULT_RESTORATION, **options
+        cls, name_or_path: str | os.PathLike | None = None, **options
     ) -> "Restorer":
         """That of a shipped model's name, a run folder or a model file.
 
+        name_or_path: None for the model that ships as the default; a file or folder of
+            the name of a shipped model goes before that.
         options: as `Restorer` has them. Raises InputError as `read_model` does.
         """
-        return cls(read_model(name_or_path, task="restoration"), **options)
+        path = name_or_path or pretrained_path(DEFAULT_RESTORATION)
+        return cls(read_model(path, task="restoration"), **options)
 
     def save_pretrained(self, folder: str | os.PathLike) -> Path:
         """Writes the model into `folder`, for `from_pretrained(folder)`; its path."""
@@ -193,23 +197,24 @@ class Restorer:
 def super_resolve(
     images: Any,
     *,
-    model: str | os.PathLike | Model | Restorer = DEFAULT_RESTORATION,
+    model: str | os.PathLike | Model | Restorer | None = None,
     histogram_match: bool | None = None,
 ) -> Any:
     """Enlarges images in one line; the same kind comes back (`Restorer.__call__`).
 
-    model: A shipped model's name, a run folder, a model file, a model, or a `Restorer`;
+    model: None for the default that ships; or a shipped model's name, a run folder, a
+        model file, a model, or a `Restorer`;
         the last one that a name or path led to is kept for the next call.
     histogram_match: As `Restorer.__call__` has it.
 
     Raises InputError for a model or a file that cannot be read, or a model that does
     not enlarge; ValueError as a `Restorer` does.
     """
-    name = model if isinstance(model, str | os.PathLike) else "the model"
+    name = model if isinstance(model, str | os.PathLike) and model else "the model"
     if isinstance(model, Model):
         model = Restorer(model)
     elif not isinstance(model, Restorer):
-        path = find_model(model)
+        path = find_model(model) if model else pretrained_path(DEFAULT_RESTORATION)
         model = _read(path, path.stat().st_mtime_ns)
     model.check_enlarges(os.fspath(name))
     return model(images, histogram_match=histogram_match)

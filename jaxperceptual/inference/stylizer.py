@@ -18,7 +18,12 @@ from jaxperceptual.images import color
 from jaxperceptual.inference.kinds import same_kind
 from jaxperceptual.networks.folding import fold
 from jaxperceptual.networks.model_file import Model, build_net, read_model, write_model
-from jaxperceptual.networks.pretrained import DEFAULT_STYLE, FILE_NAME, find_model
+from jaxperceptual.networks.pretrained import (
+    DEFAULT_STYLE,
+    FILE_NAME,
+    find_model,
+    pretrained_path,
+)
 from jaxperceptual.ops import onednn
 from jaxperceptual.ops.margin import Margin
 
@@ -72,13 +77,16 @@ class Stylizer:
 
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str | os.PathLike = DEFAULT_STYLE, **options
+        cls, name_or_path: str | os.PathLike | None = None, **options
     ) -> "Stylizer":
         """That of a shipped model's name, a run folder or a model file.
 
+        name_or_path: None for the model that ships as the default; a file or folder of
+            the name of a shipped model goes before that.
         options: as `Stylizer` has them. Raises InputError as `read_model` does.
         """
-        return cls(read_model(name_or_path, task="style"), **options)
+        path = name_or_path or pretrained_path(DEFAULT_STYLE)
+        return cls(read_model(path, task="style"), **options)
 
     def save_pretrained(self, folder: str | os.PathLike) -> Path:
         """Writes the model into `folder`, for `from_pretrained(folder)`; its path."""
@@ -157,13 +165,14 @@ def canvas_side(side: int) -> int:
 def stylize(
     images: Any,
     *,
-    model: str | os.PathLike | Model | Stylizer = DEFAULT_STYLE,
+    model: str | os.PathLike | Model | Stylizer | None = None,
     strength: float = 1.0,
     preserve_color: bool = False,
 ) -> Any:
     """Stylises images in one line; the same kind comes back (`Stylizer.__call__`).
 
-    model: A shipped model's name, a run folder, a model file, a model, or a `Stylizer`;
+    model: None for the default that ships; or a shipped model's name, a run folder, a
+        model file, a model, or a `Stylizer`;
         the last one that a name or path led to is kept for the next call.
     strength, preserve_color: See `mix`.
 
@@ -173,7 +182,7 @@ def stylize(
     if isinstance(model, Model):
         model = Stylizer(model)
     elif not isinstance(model, Stylizer):
-        path = find_model(model)
+        path = find_model(model) if model else pretrained_path(DEFAULT_STYLE)
         model = _read(path, path.stat().st_mtime_ns)
     return model(images, strength=strength, preserve_color=preserve_color)
 

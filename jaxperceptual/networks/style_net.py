@@ -56,7 +56,7 @@ class StyleNet(nn.Module):
             return x
 
         # Sizes are those of an image of 256 x 256.
-        x, margin = _padded(images / 127.5 - 1.0, margin)  # 3 x 336 x 336
+        x, margin = _padded(jnp.asarray(images) / 127.5 - 1.0, margin)  # 3 x 336 x 336
         x = block(x, 32, 9, padding=4, name="conv1")  # 32 x 336 x 336
         x = block(x, 64, 3, stride=2, padding=1, name="conv2")  # 64 x 168 x 168
         x = block(x, 128, 3, stride=2, padding=1, name="conv3")  # 128 x 84 x 84

@@ -79,19 +79,23 @@ def read_degradation(
 def check_same_run(old: dict, new: dict, workdir: Path) -> None:
     """InputError if continuing `old` with `new` would make a run that is neither.
 
-    Keys that `old` was written before count as having had their default.
+    What the objective has must be the same; of all else, what both records tell. Keys
+    that `old` was written before count as having had their default.
     """
     was, now = (
         records.flatten({**record, "config": records.completed(record["config"])})
         for record in (old, new)
     )
-    if found := records.first_difference(was, now, free=_is_free):
+
+    def is_free(key: str) -> bool:
+        name = key.removeprefix("config.")
+        if name in _FREE_KEYS or name.startswith("quick."):
+            return True
+        told = key in was and key in now
+        return not told and not name.startswith("objective.")
+
+    if found := records.first_difference(was, now, free=is_free):
         raise InputError(
             f"{workdir} holds a run with {found.key}={found.was}, now it is "
             f"{found.now}; use the same settings to continue it, or another --workdir."
         )
-
-
-def _is_free(key: str) -> bool:
-    name = key.removeprefix("config.")
-    return name in _FREE_KEYS or name.startswith("quick.")

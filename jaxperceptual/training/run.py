@@ -44,6 +44,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
     if style is not None:
         print(style.line)
     run = prepare(config, style)
+    fresh = init_state(jax.random.key(config.seed), run.net, run.tx, run.input_size)
     with contextlib.ExitStack() as stack:
         stack.enter_context(precision.products(config.precision))
         stack.enter_context(folders.held(workdir, "--workdir", "train"))
@@ -56,7 +57,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
                 )
             )
         )
-        old, state = resume(run, checkpoints, workdir)
+        old, state = resume(run, fresh, checkpoints, workdir)
         if int(state.step) < config.num_steps:
             state, stopped = go_on(run, old, state, checkpoints, workdir)
             if stopped:
@@ -110,20 +111,18 @@ def prepare(config: ConfigDict, style: StyleImage | None) -> Run:
 
 
 def resume(
-    run: Run, checkpoints: Checkpoints, workdir: Path
+    run: Run, fresh: TrainState, checkpoints: Checkpoints, workdir: Path
 ) -> tuple[dict[str, Any], TrainState]:
     """The record and the state to go on from: the newest checkpoint's, or fresh ones.
 
     Raises InputError if the folder holds another run.
     """
-    state = init_state(jax.random.key(run.config.seed), run.net, run.tx, run.input_size)
     latest = checkpoints.latest()
     if latest is None:
-        return run.record, state
+        return run.record, fresh
     old = checkpoints.record(latest)
-    known = {key: value for key, value in old.items() if key != "images"}
-    checks.check_same_run(known, run.record, workdir)  # the images come with the loader
-    state = checkpoints.restore(latest, state)
+    checks.check_same_run(old, run.record, workdir)
+    state = checkpoints.restore(latest, fresh)
     print(f"continuing {workdir} from step {latest}")
     return old, state
 
@@ -157,7 +156,7 @@ def go_on(
             print(f"photos on the device: {loader.table.nbytes / 1e9:.2f} GB")
         images = {"count": loader.num_images, "names": loader.names_hash}
         record = run.record | {"images": images}
-        checks.check_same_run({"images": images} | old, record, workdir)
+        checks.check_same_run(old, record, workdir)
         print(
             f"{loader.num_images} images from {config.data.source}; "
             f"{config.num_steps - step} steps of {config.data.batch_size} x "

@@ -1,5 +1,6 @@
 """bin/benchmark from end to end at a tiny size, its sums, its refusal of unlikes."""
 
+import dataclasses
 import json
 import os
 import statistics
@@ -144,15 +145,15 @@ def test_bfloat16_computes_what_autocast_does(tmp_path):
         assert 1e-5 < error < BFLOAT16
 
 
-def test_memory_is_the_variants_own():
-    options = Options(
-        inference=True,
-        config="smoke.py",
-        sizes=(64, 1024),
-        norms=("instance",),
-        upsamplings=("resize",),
+def test_memory_is_the_variants_own(tmp_path):
+    argv = "--inference --config smoke.py --norms instance --upsamplings resize "
+    argv += f"--sizes 64 1024 --repeats 1 -o {tmp_path}"
+    # As a script: each variant's process imports it anew.
+    subprocess.run(
+        [sys.executable, str(ROOT / "bin" / "benchmark"), *argv.split()], check=True
     )
-    peaks = [memory.memory(options, index, "jax") for index in (0, 1)]
+    report = json.loads((tmp_path / "benchmark.json").read_text())
+    peaks = [row["variants"]["jax"] for row in report["results"]]
     small, large = (found["memory_mib"] for found in peaks)
     # At 1024 px a layer of 4 channels at the full size takes 16 MiB, at 64 px nothing;
     # compiling takes some 100 at both.
@@ -160,6 +161,20 @@ def test_memory_is_the_variants_own():
     assert large < 2000
     # Python with JAX in it, at least.
     assert all(found["process_mib"] > found["memory_mib"] + 50 for found in peaks)
+
+
+def test_our_memory_is_not_that_of_a_reference():
+    pytest.importorskip("torch")
+    options = Options(
+        inference=True,
+        config="smoke.py",
+        sizes=(64,),
+        norms=("instance",),
+        upsamplings=("resize",),
+    )
+    both = dataclasses.replace(options, reference="torch", compiled=False)
+    alone, beside = (memory.memory(o, 0, "jax")["memory_mib"] for o in (options, both))
+    assert abs(alone - beside) < 80  # importing PyTorch takes 180
 
 
 def test_a_process_that_imports_more_takes_more():

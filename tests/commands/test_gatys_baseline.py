@@ -433,3 +433,10 @@ def test_out_of_memory_is_said(monkeypatch, photos, tmp_path):
     monkeypatch.setattr(PixelOptimizer, "start", exhaust)
     with pytest.raises(InputError, match="1 image.* of 32 x 32 px does not fit"):
         command("--content", photos, "-o", tmp_path)
+
+
+def test_arguments_are_checked_before_anything_is_built(capsys, tmp_path):
+    for argv in (["--size", 7], ["--content", "nowhere"], ["--projection", "foo"]):
+        with pytest.raises(InputError):
+            command(*argv, "-o", tmp_path / "out")
+    assert capsys.readouterr().out == "" and not (tmp_path / "out").exists()

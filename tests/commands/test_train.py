@@ -348,3 +348,10 @@ def test_the_last_good_checkpoint_stays(folder, capsys, monkeypatch, tmp_path):
     assert "last good checkpoint is step 3" in line
     assert (tmp_path / "run" / "checkpoints" / "3").is_dir()
     assert Path(tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_a_network_that_cannot_be_leaves_nothing(folder, capsys, tmp_path):
+    arguments = [*SMOKE, f"--data={folder}", f"--workdir={tmp_path / 'run'}"]
+    line = fails(capsys, *arguments, "--config.net.norm=group")
+    assert "net.norm='group'; use one of batch" in line
+    assert not (tmp_path / "run").exists()

@@ -1,6 +1,11 @@
 """Every shipped config, and changes to one by flag."""
 
+import shutil
+import subprocess
+import sys
+
 import pytest
+from helpers import ROOT
 
 from jaxperceptual.core import config_files, records
 from jaxperceptual.core.errors import InputError
@@ -65,3 +70,20 @@ def test_missing_and_broken_files(tmp_path):
     (tmp_path / "broken.py").write_text("def (")
     with pytest.raises(InputError, match="broken.py"):
         config_files.load_config(str(tmp_path / "broken.py"))
+
+
+def test_a_checkout_has_its_own_configs_whichever_is_installed(tmp_path):
+    shutil.copytree(
+        ROOT / "jaxperceptual" / "core", tmp_path / "jaxperceptual" / "core"
+    )
+    shutil.copy(ROOT / "jaxperceptual" / "__init__.py", tmp_path / "jaxperceptual")
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    code = (
+        "from jaxperceptual.core import config_files as c; c.load_config('denoise.py')"
+    )
+    code += "; from jaxperceptual.configs import smoke; print(c.FOLDER, smoke.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
+    folder = tmp_path / "configs"
+    assert done.stdout.split() == [str(folder), str(folder / "smoke.py")], done.stderr

@@ -31,6 +31,7 @@ def test_layers_may_neither_come_nor_go(record, layer):
 def test_what_may_change(record):
     free = changed(record, num_steps=1, keep_last=1, **{"quick.num_steps": 1})
     checks.check_same_run(record, free, Path("run"))
+    checks.check_same_run(record, changed(record, note="of mine"), Path("run"))
     # Written before there was such a key: it had its default.
     older = changed(record, precision=None, **{"optimizer.decay_steps": None})
     checks.check_same_run(older, record, Path("run"))
