@@ -23,7 +23,8 @@ ROUNDED_TWICE = dict(rtol=0, atol=1)  # to 8 bits
 def typed_names():
     """What the block for type checkers imports: {name: module}."""
     tree = ast.parse((ROOT / "jaxperceptual" / "__init__.py").read_text())
-    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    blocks = [node for node in tree.body if isinstance(node, ast.If)]
+    (block,) = (b for b in blocks if getattr(b.test, "id", None) == "TYPE_CHECKING")
     return {alias.asname: node.module for node in block.body for alias in node.names}
 
 

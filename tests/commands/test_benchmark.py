@@ -137,6 +137,7 @@ def both_pieces(folder, options):
     return json.loads((folder / "benchmark.json").read_text())["results"]
 
 
+@pytest.mark.slow
 def test_bfloat16_computes_what_autocast_does(tmp_path):
     options = "--norms instance --upsamplings resize --config smoke.py "
     for row in both_pieces(tmp_path, options + "--precision bfloat16"):

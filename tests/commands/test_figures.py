@@ -133,6 +133,7 @@ def test_a_model_that_does_not_tell_how_it_was_trained(run_folder, photo, tmp_pa
         run(*argv.split())
 
 
+@pytest.mark.slow
 def test_a_model_older_than_some_keys_of_configs(photo, tmp_path):
     argv = f"--model style_cubist --content {photo} --sizes 32 --steps 1 -o {tmp_path}"
     assert run(*argv.split()) == 0

@@ -85,7 +85,11 @@ def test_what_is_too_small():
 
 @pytest.mark.skipif(not SR.exists(), reason="the standard images are not at hand")
 @pytest.mark.parametrize(
-    "dataset, psnr, ssim", [("Set5", 28.42, 0.8104), ("Set14", 26.00, 0.7027)]
+    "dataset, psnr, ssim",
+    [
+        ("Set5", 28.42, 0.8104),
+        pytest.param("Set14", 26.00, 0.7027, marks=pytest.mark.slow),
+    ],
 )
 def test_the_published_bicubic_row(dataset, psnr, ssim, key):
     """x4, antialiased bicubic without blur: Timofte et al. 2014 and many since."""

@@ -28,7 +28,7 @@ def train(tmp_path, config, *argv):
 @pytest.mark.parametrize(
     "config, terms, factor",
     [
-        ("sr_x8_feat", {"content/relu2_2"}, 8),
+        pytest.param("sr_x8_feat", {"content/relu2_2"}, 8, marks=pytest.mark.slow),
         pytest.param("sr_x4_pixel", {"pixel"}, 4, marks=pytest.mark.slow),
         ("srcnn_x4", {"luma"}, 4),
         ("denoise", {"content/relu2_2", "pixel"}, 1),
