@@ -23,7 +23,7 @@ from jaxperceptual.networks.model_file import read_model
 from jaxperceptual.training import reporting
 
 run = Command("train")
-STEPS = 40
+STEPS = 25
 SMOKE = [
     "--config=smoke.py",
     f"--config.num_steps={STEPS}",
@@ -74,11 +74,11 @@ def test_writes_what_it_says(uninterrupted):
         lines[0]["loss"], sum(lines[0][t] for t in terms), **REORDERED_TOTAL
     )
     samples = sorted(p.name for p in (uninterrupted / "samples").iterdir())
-    assert samples == ["step_000020.png", "step_000040.png"]
+    assert samples == ["step_000020.png", "step_000025.png"]
     record = json.loads((uninterrupted / "config.json").read_text())
     assert record["config"]["data.image_size"] == 32
     kept = {int(p.name) for p in (uninterrupted / "checkpoints").iterdir()}
-    assert kept == {36, 39, 40}  # keep_last = 3
+    assert kept == {21, 24, 25}  # keep_last = 3
 
     model = read_model(uninterrupted)
     assert model.trained.steps == STEPS
