@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import optax
 from flax import traverse_util
 from ml_collections import ConfigDict
 
@@ -26,7 +27,7 @@ from jaxperceptual.networks import registry
 from jaxperceptual.ops import choice
 from jaxperceptual.training.devices import DEVICES
 from jaxperceptual.training.optimizer import make_optimizer
-from jaxperceptual.training.step import TrainState, make_train_step
+from jaxperceptual.training.step import TrainState, TrainStep, make_train_step
 
 # Iterations of the baseline in a dispatch, where an accelerator makes several at once.
 ITERATIONS = 5
@@ -46,6 +47,7 @@ class Inference(NamedTuple):
     next_agrees: bool = True  # whether a second call's numbers must agree as well
 
     def numbers(self, pixels) -> timing.Numbers:
+        """What must agree: the pixels that come out, in units of half the range."""
         return {"output": {"pixels": np.asarray(pixels).reshape(-1, 3) / 127.5 - 1}}
 
 
@@ -65,16 +67,20 @@ class Training(NamedTuple):
     next_agrees: bool = True
 
     def freeze(self) -> Frozen:
+        """What the objective reads, in the forms of the moment."""
         return freeze(self.objective, self.stored, self.style_image)
 
     def start(self) -> TrainState:
+        """The state before the first update."""
         params, stats = self.variables["params"], self.variables.get("batch_stats", {})
         return TrainState(np.int32(0), params, stats, self.optimizer().init(params))
 
-    def optimizer(self):
+    def optimizer(self) -> optax.GradientTransformation:
+        """Adam at the config's rate, without warm-up."""
         return make_optimizer(self.config.optimizer.learning_rate, warmup_steps=0)
 
-    def step(self):
+    def step(self) -> TrainStep:
+        """The pmapped update, on one device."""
         net = registry.make_net(
             self.config.task,
             self.net,
@@ -91,6 +97,7 @@ class Training(NamedTuple):
         )
 
     def numbers(self, metrics, moments) -> timing.Numbers:
+        """What must agree: loss terms, and Adam's mean of the gradient."""
         # As one vector: a bias that a later norm cancels has rounding for a gradient,
         # and no meaningful relative error of its own.
         gradient = np.concatenate([moments[name].ravel() for name in sorted(moments)])
@@ -110,6 +117,7 @@ class Iteration(NamedTuple):
     next_agrees: bool = False  # solvers differ: the terms and gradient at the start do
 
     def numbers(self, terms, gradient) -> timing.Numbers:
+        """What must agree: loss terms and the pixels' gradient at the start."""
         return {"terms": _numbers_of(terms), "gradient": {"pixels": gradient}}
 
 

@@ -14,6 +14,9 @@ from jaxperceptual.inference import jobs
 from jaxperceptual.inference.restorer import Restorer
 from jaxperceptual.inference.stylizer import Stylizer, mix
 
+# A batch holds no more pixels than this, so that memory is bounded by one big image.
+MAX_BATCH_PIXELS = 4 * 1024**2
+
 
 def restore_files(
     restorer: Restorer, todo: Sequence[jobs.Job], *, histogram_match: bool | None = None
@@ -42,10 +45,6 @@ def restore_files(
                 alpha = resized_alpha(alpha, w, h)
             jobs.write(job.target, output, alpha)
         yield jobs.Result(job, None)
-
-
-# A batch holds no more pixels than this, so that memory is bounded by one big image.
-MAX_BATCH_PIXELS = 4 * 1024**2
 
 
 def stylize_files(
