@@ -9,11 +9,14 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
     # In place of the option that `core.xla` sets, which has some of the tests'
     # degenerate programs compile for 25 s in place of 5. `test_benchmark` holds what a
-    # command runs, with that option and with all of LLVM's passes, to PyTorch.
+    # command runs, with that option, to PyTorch.
     " --xla_backend_extra_options=xla_cpu_none"
     # Programs run for less time than they compile here.
     " --xla_backend_optimization_level=0"
 )
+
+# PyTorch's threads would wait for each other spinning, on cores that other tests use.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # What is compiled twice, in this process, those it starts and the next run's, compiles
 # once. (`rm -r .pytest_cache` for the time of a first run.)

@@ -51,11 +51,24 @@ def test_second_start_compiles_nothing(stylize):
     assert [path.stat().st_mtime_ns for path in cached] == written
 
 
-def test_users_settings_and_unwritable_folders_are_respected(stylize, tmp_path):
-    stylize("a.png", JAX_COMPILATION_CACHE_DIR=str(tmp_path / "own"))
-    assert list((tmp_path / "own").glob("*-cache")) and not stylize.cached()
+def test_users_settings_and_unwritable_folders_are_respected(tmp_path):
     (tmp_path / "file").write_text("")
-    stylize("b.png", XDG_CACHE_HOME=str(tmp_path / "file"))
+    code = "import jax; from jaxperceptual.core import compilation as c; c.use_cache()"
+    code += "; print(jax.config.jax_compilation_cache_dir)"
+    inherited = {k: v for k, v in os.environ.items() if "COMPILATION_CACHE" not in k}
+    for variable, folder, used in (
+        ("JAX_COMPILATION_CACHE_DIR", tmp_path / "own", str(tmp_path / "own")),
+        ("XDG_CACHE_HOME", tmp_path / "file", "None"),
+        ("XDG_CACHE_HOME", tmp_path / "new", str(tmp_path / "new" / "jaxperceptual")),
+    ):
+        environment = inherited | {variable: str(folder)}
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout.startswith(used), done.stderr
 
 
 def test_memory_is_given_back_after_a_long_compilation_only(monkeypatch):
