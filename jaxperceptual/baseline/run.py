@@ -39,6 +39,11 @@ class Work(NamedTuple):
     unreadable: list[InputError]  # of photos that are left out
     output: Path
 
+    def into(self, output: Path) -> "Work":
+        """The same photos into another folder; InputError as `prepare` raises it."""
+        check_names(self.photos, self.options, output)
+        return self._replace(output=output)
+
     def enough_memory(self):
         """Within it, a lack of memory is an InputError that says what to lower."""
         size = self.options.size

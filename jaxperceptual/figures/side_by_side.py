@@ -69,15 +69,13 @@ def run(
     works = {}
     for size, figure in figures.items():
         options = Options(size=size, steps=steps)
+        read = baseline.prepare(options, content, output, num=num)
+        unreadable = read.unreadable
+        if figure.resolve() in (photo.path.resolve() for photo in read.photos):
+            raise InputError(f"{figure}: would replace this photo; choose another -o.")
+        read = read._replace(unreadable=[])  # told once, below
         for short in rows:
-            folder = output / f"baseline_{short}_{size}"
-            work = baseline.prepare(options, content, folder, num=num)
-            works[size, short] = work._replace(unreadable=[])  # told once, below
-            unreadable = work.unreadable
-            if figure.resolve() in (photo.path.resolve() for photo in work.photos):
-                raise InputError(
-                    f"{figure}: would replace this photo; choose another -o."
-                )
+            works[size, short] = read.into(output / f"baseline_{short}_{size}")
     folders.make_folder(output, "-o")
     for error in unreadable:
         print(f"figures: {error}; left out", file=sys.stderr)

@@ -19,7 +19,7 @@ from jaxtyping import UInt8
 from PIL import Image as pil, UnidentifiedImageError
 
 from jaxperceptual.core.errors import InputError
-from jaxperceptual.core.types import Bytes, Image
+from jaxperceptual.core.types import Image
 
 MAX_PIXELS = 200_000_000  # decoded: 600 MB as bytes, 2.4 GB as float32
 
@@ -142,11 +142,6 @@ def load_rgb(
     if name is None:
         name = "image" if isinstance(source, bytes) else str(source)
     return _open(source, name, at_least and (lambda w, h: (at_least, at_least)))[0]
-
-
-def decode(source: str | Path | bytes, *, name: str | None = None) -> Bytes:
-    """`load_rgb` as uint8 [h w 3]."""
-    return np.array(load_rgb(source, name=name))
 
 
 def _open(
