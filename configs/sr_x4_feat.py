@@ -10,7 +10,13 @@ def get_config() -> ConfigDict:
     config.num_steps = 200_000  # 800,000 patches / 4 a step
     config.vgg = "vgg16_torchvision"
     config.net = ConfigDict(
-        dict(name="SuperResolutionNet", factor=4, norm="batch", upsample="transposed")
+        dict(
+            name="SuperResolutionNet",
+            factor=4,
+            norm="batch",
+            upsample="transposed",
+            skip=False,
+        )
     )
     # What the network learns to undo; the factor is the network's.
     config.degradation = ConfigDict(dict(name="downsample", blur=1.0))
@@ -38,8 +44,10 @@ def get_config() -> ConfigDict:
     )
     # decay_steps > 0: the rate falls along a cosine, to 0 there; the paper keeps it.
     config.optimizer = ConfigDict(
-        dict(learning_rate=1e-3, warmup_steps=0, decay_steps=0)
+        dict(learning_rate=1e-3, warmup_steps=0, decay_steps=0, method="adam")
     )
+    config.init = ""  # a trained network to start from
+    config.trained = "all"  # or norms: their scales and biases alone
     config.precision = "float32"  # or tf32, bfloat16, on a device with such units
     config.steps_per_dispatch = 1  # more keeps a fast device busy; on a CPU leave 1
     config.log_every_steps = 20

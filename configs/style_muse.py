@@ -15,6 +15,7 @@ def get_config() -> ConfigDict:
     config.style_image = "la_muse.jpg"  # a path, or a file in configs/styles
     config.default_style_image = "cubist.png"  # where that one is not at hand
     config.style_size = 512  # px, long side
+    config.style_weight = 1.0  # of the style terms; 0: found, by the painting
     config.vgg = "vgg16_torchvision"
     config.net = ConfigDict(dict(norm="batch", width=1.0, upsample="transposed"))
     config.data = ConfigDict(
@@ -43,8 +44,10 @@ def get_config() -> ConfigDict:
         )
     )
     config.optimizer = ConfigDict(
-        dict(learning_rate=1e-3, warmup_steps=0, decay_steps=0)
+        dict(learning_rate=1e-3, warmup_steps=0, decay_steps=0, method="adam")
     )
+    config.init = ""  # a trained network to start from
+    config.trained = "all"  # or norms: their scales and biases alone
     config.precision = "float32"  # or tf32, bfloat16, on a device with such units
     config.steps_per_dispatch = 1  # more keeps a fast device busy; on a CPU leave 1
     config.log_every_steps = 20

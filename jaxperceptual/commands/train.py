@@ -16,7 +16,21 @@ def parser() -> cli.Parser:
     add = made.add_argument
     add("--config", required=True, help="a file, or one in configs/")
     add("--quick", action="store_true", help="minutes on two CPU cores")
-    add("--style", help="style image, in place of the config's")
+    add(
+        "--style",
+        help="style image, in place of the config's; with a gallery's, one more",
+    )
+    add(
+        "--init",
+        metavar="MODEL",
+        help="start from this network: a shipped name, a run folder, a file, "
+        "GALLERY:STYLE, or none",
+    )
+    add(
+        "--train",
+        choices=["all", "norms"],
+        help="which parameters (norms: a gallery's other styles stay as they are)",
+    )
     add("--data", help="folder, .tar, tfds:NAME or embedded")
     add("--workdir", help="run folder (default: runs/CONFIG)")
     return made
@@ -31,7 +45,11 @@ def run(args: argparse.Namespace) -> int:
     config = config_files.load_config(args.config)
     if args.quick:
         print("--quick changes:", "; ".join(config_files.apply_quick(config)))
-    short = {"data.source": args.data, "style_image": args.style}
+    short = {"data.source": args.data, "init": args.init, "trained": args.train}
+    if args.style and "styles" in config:
+        config_files.add_style(config, args.style)
+    else:
+        short["style_image"] = args.style
     settings = [f"{key}={value}" for key, value in short.items() if value is not None]
     config_files.override_all(config, [*settings, *args.settings])
     name = Path(args.config).stem + ("_quick" if args.quick else "")

@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import re
 import runpy
 import sys
 from collections.abc import Mapping, Sequence
@@ -66,6 +67,20 @@ def override_all(config: ConfigDict, settings: Sequence[str]) -> None:
         override(config, setting)
     if any(setting.startswith("style_image=") for setting in settings):
         config.default_style_image = ""
+
+
+def add_style(config: ConfigDict, image: str) -> None:
+    """One more style in a gallery's config, called as the image's file.
+
+    Its weight is found by the painting. Raises InputError for a name that is there.
+    """
+    name = re.sub(r"\W+", "_", Path(image).stem).strip("_") or "mine"
+    if name in config.styles:
+        raise InputError(
+            f"--style {image}: the gallery has a style {name}; rename the file."
+        )
+    with config.unlocked():
+        config.styles[name] = ConfigDict(dict(image=image, size=512, weight=0.0))
 
 
 def apply_quick(config: ConfigDict) -> list[str]:

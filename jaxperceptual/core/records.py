@@ -13,7 +13,11 @@ LATER_KEYS = {
     "steps_per_dispatch": 1,
     "objective.luma_weight": 0.0,
     "optimizer.decay_steps": 0,
+    "optimizer.method": "adam",
     "data.on_device": False,
+    "init": "",
+    "trained": "all",
+    "style_weight": 1.0,
 }
 
 

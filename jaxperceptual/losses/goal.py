@@ -5,17 +5,22 @@ baseline, figures 5 to 7, the benchmarks. Figures 3 and 4 have no config, and ob
 of one layer.
 """
 
+import dataclasses
+from collections.abc import Mapping
+from concurrent import futures
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from jaxperceptual.core import precision
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.memory import give_memory_back
-from jaxperceptual.core.types import Image
+from jaxperceptual.core.types import Image, Images
 from jaxperceptual.loss_network import store, vgg
 from jaxperceptual.loss_network.weights import VGGWeights
+from jaxperceptual.losses import style_weight
 from jaxperceptual.losses.objective import Frozen, PerceptualObjective
 from jaxperceptual.losses.style_image import StyleImage
 
@@ -25,7 +30,9 @@ class Goal(NamedTuple):
 
     objective: PerceptualObjective
     frozen: Frozen
-    record: dict[str, Any]  # {"style": ..., "vgg": ..., "objective": ...} as JSON
+    # {"style": ..., "vgg": ..., "objective": ...} as JSON; and, by key of the config,
+    # the weights that were found where it has 0.
+    record: dict[str, Any]
 
 
 def build_objective(
@@ -51,13 +58,65 @@ def freeze(
     return objective.freeze(variables, style)
 
 
-def build_goal(config: ConfigDict, style: StyleImage | None) -> Goal:
+def build_gallery_goal(
+    config: ConfigDict,
+    styles: Mapping[str, StyleImage | None],
+    photos: Images | None = None,
+) -> Goal:
+    """The goal of a gallery's config and style images (`style_image.read_gallery`).
+
+    photos: as `build_goal` has them. Raises InputError as `build_objective` does.
+    """
+    objective, stored = build_objective(config)
+    if stored is None:
+        raise InputError(
+            "every layer's weight in the objective is 0; a gallery needs style weights."
+        )
+    variables = vgg.freeze(stored.params, objective.layers)
+    # Each size of painting is a program: they are compiled side by side.
+    with futures.ThreadPoolExecutor() as pool:
+        found = list(
+            pool.map(
+                lambda style: style
+                and objective.style_targets(variables, style.pixels),
+                styles.values(),
+            )
+        )
+    empty = jax.tree.map(jnp.zeros_like, next(grams for grams in found if grams))
+    grams = jax.tree.map(lambda *g: jnp.concatenate(g), *(g or empty for g in found))
+    weights, found_weights = [], {}
+    for name, own in zip(styles, found, strict=True):
+        weight = config.styles[name].weight if own else 0.0
+        if own and not weight:
+            weight = style_weight.found(objective, Frozen(variables, own), photos)
+            found_weights[f"styles.{name}.weight"] = weight
+        weights.append(weight)
+    record = {
+        "vgg": {"name": config.vgg, "fingerprint": stored.fingerprint},
+        "found": found_weights,
+        "styles": {
+            name: {"name": style.name, "sha256": style.sha256} if style else {}
+            for name, style in styles.items()
+        },
+        "objective": config.objective.to_dict(),
+    }
+    jax.block_until_ready(grams)
+    give_memory_back()
+    frozen = Frozen(variables, grams, style_weights=jnp.float32(weights))
+    return Goal(objective, frozen, record)
+
+
+def build_goal(
+    config: ConfigDict, style: StyleImage | None, photos: Images | None = None
+) -> Goal:
     """The goal of a config and its style image (`style_image.read_style`).
+
+    photos: what a `style_weight` of 0 is found with (`style_weight.found`).
 
     Raises InputError as `build_objective` does, and for a style without an image.
     """
     objective, stored = build_objective(config)
-    record: dict[str, Any] = {}
+    record: dict[str, Any] = {"found": {}}
     if stored:
         record["vgg"] = {"name": config.vgg, "fingerprint": stored.fingerprint}
     weights = config.objective.to_dict()
@@ -69,8 +128,21 @@ def build_goal(config: ConfigDict, style: StyleImage | None) -> Goal:
             "objective.style has weights, but this config names no style_image; "
             "use a style config, or weights of 0."
         )
-    record["objective"] = weights
     frozen = freeze(objective, stored, None if style is None else style.pixels)
+    if objective.style:
+        factor = config.get("style_weight", 1.0)
+        if not factor:
+            if photos is None:
+                raise InputError(
+                    "style_weight=0 is found by training alone; give a number, as "
+                    "--config.style_weight=1.0."
+                )
+            factor = style_weight.found(objective, frozen, photos)
+            record["found"]["style_weight"] = factor
+        scaled = {name: weight * factor for name, weight in objective.style.items()}
+        objective = dataclasses.replace(objective, style=scaled)
+        weights["style"] = weights["style"] | scaled
+    record["objective"] = weights
     jax.block_until_ready(frozen.style)
     give_memory_back()
     return Goal(objective, frozen, record)

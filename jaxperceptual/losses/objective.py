@@ -12,7 +12,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.types import Features, Grams, Image, Images, Metrics, Params
@@ -32,10 +32,12 @@ class Frozen(NamedTuple):
     """What every step reads and none changes; travels replicated, undifferentiated."""
 
     vgg: Params  # variables of the loss network
-    style: Grams  # style targets, one image
+    style: Grams  # style targets: one image's, or a row for each style of a gallery
     # Activations to be kept, by layer, where they are the same at every step; without
     # them they are computed anew from each step's targets.
     content: Features | None = None
+    # Of a gallery, what each style's terms are multiplied with.
+    style_weights: Float[Array, " s"] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -136,20 +138,34 @@ class PerceptualObjective:
         )
 
     def __call__(
-        self, frozen: Frozen, outputs: Images, targets: Images
+        self,
+        frozen: Frozen,
+        outputs: Images,
+        targets: Images,
+        styles: Int[Array, " n"] | None = None,
     ) -> tuple[Float[Array, ""], Metrics]:
-        """The loss, a mean over the batch, and its weighted terms by name."""
-        shared = frozen.content is None and all(
-            len(gram) == 1 for gram in jax.tree.leaves(frozen.style)
-        )
+        """The loss, a mean over the batch, and its weighted terms by name.
+
+        styles: of a gallery, which row of `frozen` is each image's style.
+        """
+        one_style = all(len(gram) == 1 for gram in jax.tree.leaves(frozen.style))
+        shared = frozen.content is None and (one_style or styles is not None)
         alone = self.layers and len(outputs) > 1 and shared and cpu_forms(outputs)
         whole = _image_by_image if alone else PerceptualObjective.of_batch
-        return whole(self, frozen, outputs, targets)
+        return whole(self, frozen, outputs, targets, styles)
 
     def of_batch(
-        self, frozen: Frozen, outputs: Images, targets: Images
+        self,
+        frozen: Frozen,
+        outputs: Images,
+        targets: Images,
+        styles: Int[Array, " n"] | None = None,
     ) -> tuple[Float[Array, ""], Metrics]:
         """The objective of all images at once, which is what a call computes."""
+        grams, weights = frozen.style, None
+        if styles is not None:
+            grams = {name: gram[styles] for name, gram in grams.items()}
+            weights = frozen.style_weights[styles]
         terms: Metrics = {}
         found = self.features(frozen.vgg, outputs, self.layers)
         wanted = frozen.content
@@ -161,7 +177,7 @@ class PerceptualObjective:
             terms[f"content/{name}"] = weight * feature_loss(found[name], wanted[name])
         for name, weight in self.style.items():
             gram = gram_matrix(found[name])
-            terms[f"style/{name}"] = weight * style_loss(gram, frozen.style[name])
+            terms[f"style/{name}"] = weight * style_loss(gram, grams[name], weights)
         if self.tv_weight:
             terms["tv"] = self.tv_weight * total_variation(outputs)
         if self.pixel_weight:
@@ -172,23 +188,23 @@ class PerceptualObjective:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _image_by_image(objective, frozen, outputs, targets):
+def _image_by_image(objective, frozen, outputs, targets, styles):
     """The same objective in the forms for a CPU: one image of a batch after another.
 
     Each image's gradient is found with its value, so that the activations of only one
     are held at a time: less memory, and more of it in the cache.
     """
-    return objective.of_batch(frozen, outputs, targets)
+    return objective.of_batch(frozen, outputs, targets, styles)
 
 
-def _image_by_image_fwd(objective, frozen, outputs, targets):
-    def one(pair):
-        output, target = pair
+def _image_by_image_fwd(objective, frozen, outputs, targets, styles):
+    def one(image):
+        output, target, style = jax.tree.map(lambda x: x[None], image)
         return jax.value_and_grad(objective.of_batch, argnums=1, has_aux=True)(
-            frozen, output[None], target[None]
+            frozen, output, target, style
         )
 
-    values, gradients = jax.lax.map(one, (outputs, targets))
+    values, gradients = jax.lax.map(one, (outputs, targets, styles))
     # The objective, and each term of it, is a mean over images.
     values = jax.tree.map(lambda v: v.mean(0), values)
     return values, gradients[:, 0] / len(outputs)
@@ -197,7 +213,7 @@ def _image_by_image_fwd(objective, frozen, outputs, targets):
 def _image_by_image_bwd(objective, gradient, cotangents):
     del objective
     cotangent, _ = cotangents  # the terms are only looked at
-    return None, cotangent * gradient, None
+    return None, cotangent * gradient, None, None
 
 
 _image_by_image.defvjp(_image_by_image_fwd, _image_by_image_bwd)

@@ -25,19 +25,32 @@ class Norm(nn.Module):
 
     Batch norm keeps running averages in `batch_stats` and uses them when not `train`.
     With `axis_name`, a batch is that of all devices on the axis.
+
+    With `num_styles`, `scale` and `bias` are tables [num_styles c], of which each image
+    has the rows that `styles` weights: conditional instance norm (Dumoulin et al.,
+    "A Learned Representation for Artistic Style", 2017).
     """
 
     kind: str
     relu: bool = True
     axis_name: str | None = None
+    num_styles: int = 0
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "n h w c"], *, train: bool, margin: Margin | None = None
+        self,
+        x: Float[Array, "n h w c"],
+        *,
+        train: bool,
+        margin: Margin | None = None,
+        styles: Float[Array, "n s"] | None = None,
     ) -> jax.Array:
         c = x.shape[-1]
-        scale = self.param("scale", nn.initializers.ones, (c,))
-        bias = self.param("bias", nn.initializers.zeros, (c,))
+        shape = (self.num_styles, c) if self.num_styles else (c,)
+        scale = self.param("scale", nn.initializers.ones, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        if self.num_styles:
+            scale, bias = (_of_images(table, styles) for table in (scale, bias))
         if self.kind == "instance" and margin is not None:
             return ops.norm_within(
                 x, scale, bias, margin, epsilon=EPSILON, relu=self.relu
@@ -66,6 +79,15 @@ class Norm(nn.Module):
             for running, seen in ((mean, batch_mean), (variance, batch_variance)):
                 running.value = MOMENTUM * running.value + (1 - MOMENTUM) * seen.ravel()
         return y
+
+
+def _of_images(table: jax.Array, styles: jax.Array | None) -> jax.Array:
+    """[s c] to [n 1 1 c]: each image's mixture of rows; the first row without one."""
+    if styles is None:
+        return table[:1, None, None]
+    # A row is picked as it is, whatever products are rounded to elsewhere.
+    rows = jnp.matmul(styles, table, precision=jax.lax.Precision.HIGHEST)
+    return rows[:, None, None]
 
 
 class Conv(nn.Module):
@@ -123,11 +145,17 @@ class ConvBlock(nn.Module):
     upsample: str | None = None
     relu: bool = True
     axis_name: str | None = None
+    num_styles: int = 0
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "n h w c"], *, train: bool, margin: Margin | None = None
+        self,
+        x: Float[Array, "n h w c"],
+        *,
+        train: bool,
+        margin: Margin | None = None,
+        styles: Float[Array, "n s"] | None = None,
     ) -> jax.Array:
         x = Conv(
             self.features,
@@ -142,8 +170,10 @@ class ConvBlock(nn.Module):
         )(x, margin)
         margin = self.margin_of(margin)
         if self.norm is not None:
-            norm = Norm(self.norm, self.relu, self.axis_name, name="norm")
-            x = norm(x, train=train, margin=margin)
+            norm = Norm(
+                self.norm, self.relu, self.axis_name, self.num_styles, name="norm"
+            )
+            x = norm(x, train=train, margin=margin, styles=styles)
         return x if margin is None else margin.clear(x)
 
     def margin_of(self, margin: Margin | None) -> Margin | None:
@@ -163,11 +193,17 @@ class ResidualBlock(nn.Module):
     norm: str | None
     padding: int = 0
     axis_name: str | None = None
+    num_styles: int = 0
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "n h w c"], *, train: bool, margin: Margin | None = None
+        self,
+        x: Float[Array, "n h w c"],
+        *,
+        train: bool,
+        margin: Margin | None = None,
+        styles: Float[Array, "n s"] | None = None,
     ) -> jax.Array:
         def block(relu, name):
             return ConvBlock(
@@ -177,12 +213,13 @@ class ResidualBlock(nn.Module):
                 padding=self.padding,
                 relu=relu,
                 axis_name=self.axis_name,
+                num_styles=self.num_styles,
                 dtype=self.dtype,
                 name=name,
             )
 
-        y = block(True, "block1")(x, train=train, margin=margin)
-        y = block(False, "block2")(y, train=train, margin=margin)
+        y = block(True, "block1")(x, train=train, margin=margin, styles=styles)
+        y = block(False, "block2")(y, train=train, margin=margin, styles=styles)
         crop = 2 - 2 * self.padding
         h, w = x.shape[1:3]
         y = x[:, crop : h - crop, crop : w - crop] + y
@@ -201,7 +238,9 @@ def scaled_tanh(x: jax.Array) -> jax.Array:
     return 127.5 * (jnp.tanh(x / TANH_SCALE) + 1.0)
 
 
-def check_net_options(norm: str | None, width: float, upsample: str) -> None:
+def check_net_options(
+    norm: str | None, width: float, upsample: str, num_styles: int = 0
+) -> None:
     """Raises InputError unless the options name a network that exists."""
     for name, value, known in (
         ("norm", norm, (*NORMS, None)),
@@ -212,3 +251,8 @@ def check_net_options(norm: str | None, width: float, upsample: str) -> None:
             raise InputError(f"net.{name}={value!r}; use one of {names}.")
     if not 0.03 <= width <= 8:
         raise InputError(f"net.width={width}; use 1.0 (paper), 0.5 or so, at most 8.")
+    if num_styles and norm != "instance":
+        raise InputError(
+            f"net.norm={norm!r} with {num_styles} styles in one network; use "
+            "net.norm='instance', whose scales a style can have for itself."
+        )

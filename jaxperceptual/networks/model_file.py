@@ -1,8 +1,9 @@
 """A trained network as one file: weights, architecture, and how it was trained.
 
 The file is safetensors: float32 tensors named "params/conv1/...", and JSON strings in
-its header: `format`, `version`, `task`, `net` (options of the network), and whatever
-else training wants to tell (`training`, `vgg`, `steps`, ...: `trained`). Where a file
+its header: `format`, `version`, `task`, `net` (options of the network), `styles` (those
+of a gallery, in the order of its rows), and whatever else training wants to tell
+(`training`, `vgg`, `steps`, ...: `trained`). Where a file
 is older than a key of its config, `Trained.parse` has what held then; where it is older
 than an option of its network, the network's default holds.
 """
@@ -24,12 +25,12 @@ from jax.typing import DTypeLike
 
 from jaxperceptual.core import files
 from jaxperceptual.core.errors import InputError
-from jaxperceptual.networks import pretrained, registry
+from jaxperceptual.networks import gallery, pretrained, registry
 from jaxperceptual.networks.trained import Trained
 
 FORMAT = "jaxperceptual-model"
 VERSION = 1
-_HEADER = ("format", "version", "task", "net")
+_HEADER = ("format", "version", "task", "net", "styles")
 
 
 class Model(NamedTuple):
@@ -39,6 +40,32 @@ class Model(NamedTuple):
     net_config: dict[str, Any]  # `name`, and keyword options, of the network
     variables: dict[str, Any]  # {"params": ..., "batch_stats": ...}, float32
     trained: Trained = Trained()  # how
+    # Of a gallery: its styles by name, in the order of rows, and the file and sha256 of
+    # each one's image.
+    styles: Mapping[str, Mapping[str, str]] = {}
+
+    def pick(self, style: str | Mapping[str, float] | None = None) -> "Model":
+        """The style network that one style of a gallery is, or a mixture of some.
+
+        style: a name, `"a:0.6,b:0.4"`, or weights by name; None for the first. Of a
+            model that is no gallery, None alone gives that model.
+
+        Raises InputError for a style that is not there.
+        """
+        if not self.styles:
+            if style is None:
+                return self
+            raise InputError(
+                f"style {style}: this model is a network of one style; name a gallery."
+            )
+        style = next(iter(self.styles)) if style is None else style
+        weights = gallery.parse(style) if isinstance(style, str) else dict(style)
+        params = gallery.mixed(
+            self.variables["params"], gallery.rows(weights, self.styles)
+        )
+        net = {k: v for k, v in self.net_config.items() if k != "num_styles"}
+        trained = gallery.trained_alone(self.trained, self.styles, weights)
+        return Model(self.task, net, self.variables | {"params": params}, trained)
 
 
 def build_net(model: Model, dtype: DTypeLike = jnp.float32) -> nn.Module:
@@ -64,6 +91,7 @@ def write_model(path: str | os.PathLike, model: Model) -> None:
         name: np.ascontiguousarray(value, np.float32)
         for name, value in _flatten(model.variables).items()
     }
+    _check_styles(model.net_config, model.styles, path)
     _check_tensors(
         tensors, registry.make_net(model.task, model.net_config, source=path), path
     )
@@ -73,6 +101,8 @@ def write_model(path: str | os.PathLike, model: Model) -> None:
         "task": model.task,
         "net": model.net_config,
     } | metadata
+    if model.styles:
+        header["styles"] = model.styles
     texts = {
         # The format and the task stay bare words, as other tools' headers have them.
         key: value if isinstance(value, str) and key in _HEADER else json.dumps(value)
@@ -92,9 +122,10 @@ def read_model(path: str | os.PathLike, *, task: str = "style") -> Model:
     """Reads a model file, the one in a run folder, or one of `pretrained_names()`.
 
     Raises InputError if it is missing, truncated, not a model of ours, for another
-    task, or if its tensors are not those of its network or not finite.
+    task, or if its tensors are not those of its network or not finite. The name of a
+    style of the shipped gallery gives that one's network (`Model.pick`).
     """
-    path = pretrained.find_model(path)
+    given, path = os.fspath(path), pretrained.find_model(path)
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
@@ -115,11 +146,14 @@ def read_model(path: str | os.PathLike, *, task: str = "style") -> Model:
         raise InputError(
             f"{path}: cannot be read ({error.strerror or error}); check the file."
         ) from error
+    styles = config.get("styles", {})
+    _check_styles(config["net"], styles, path)
     _check_tensors(tensors, registry.make_net(task, config["net"], source=path), path)
     variables = traverse_util.unflatten_dict(tensors, sep="/")
     metadata = {key: value for key, value in config.items() if key not in _HEADER}
     variables = {"batch_stats": {}} | variables
-    return Model(task, config["net"], variables, Trained.parse(metadata))
+    model = Model(task, config["net"], variables, Trained.parse(metadata), styles)
+    return model.pick(given) if pretrained.is_style(given, path) else model
 
 
 def _check_header(header: Mapping[str, str], task: str, path: Path) -> dict[str, Any]:
@@ -152,6 +186,17 @@ def _check_header(header: Mapping[str, str], task: str, path: Path) -> dict[str,
     if not isinstance(config.get("net"), dict):
         raise InputError(f"{path}: no net options in the header; train it again.")
     return config
+
+
+def _check_styles(net: Mapping[str, Any], styles: Any, path: Path) -> None:
+    """Raises InputError unless the rows of a gallery have just one name each."""
+    count = net.get("num_styles", 0)
+    if not isinstance(styles, Mapping) or len(styles) != count:
+        raise InputError(
+            f"{path}: {count} styles in its norms, but the header names "
+            f"{len(styles) if isinstance(styles, Mapping) else styles!r}; the file was "
+            "changed: copy or train it again."
+        )
 
 
 def _check_tensors(
@@ -188,7 +233,7 @@ def _check_tensors(
 
 
 def _describe(net: nn.Module) -> str:
-    options = ("factor", "norm", "width", "upsample")
+    options = ("factor", "norm", "width", "upsample", "skip", "num_styles")
     texts = [f"{key}={getattr(net, key)}" for key in options if hasattr(net, key)]
     return f"{type(net).__name__}({', '.join(texts)})"
 

@@ -1,8 +1,12 @@
 """Which model file a name means: a run folder's, a file, or one that ships."""
 
+import functools
+import json
 import os
 from importlib import resources
 from pathlib import Path
+
+import safetensors
 
 from jaxperceptual.core.errors import InputError
 
@@ -10,6 +14,7 @@ FILE_NAME = "model.safetensors"  # within a run folder
 # What ships for those who name no model.
 DEFAULT_STYLE = "style_cubist"
 DEFAULT_RESTORATION = "sr_x4_feat"
+GALLERY = "gallery"  # whose styles go by their names
 
 _PRETRAINED = Path(str(resources.files("jaxperceptual"))) / "pretrained"
 
@@ -28,11 +33,28 @@ def find_model(path: str | os.PathLike) -> Path:
         return path
     if given in pretrained_names():
         return pretrained_path(given)
-    names = ", ".join(pretrained_names()) or "none"
+    if given in gallery_styles():
+        return pretrained_path(GALLERY)
+    names = ", ".join([*gallery_styles(), *pretrained_names()]) or "none"
     raise InputError(
         f"{given}: no such model; give a model file, a run folder of jaxperceptual "
         f"train, or the name of a shipped model ({names})."
     )
+
+
+def is_style(given: str, found: Path) -> bool:
+    """Whether `given`, which led to `found`, is a style of the shipped gallery."""
+    shipped = _PRETRAINED / f"{GALLERY}.safetensors"
+    return found == shipped and not Path(given).exists() and given in gallery_styles()
+
+
+@functools.cache
+def gallery_styles() -> tuple[str, ...]:
+    """The styles of the shipped gallery, in its order; each is a model's name too."""
+    if GALLERY not in pretrained_names():
+        return ()
+    with safetensors.safe_open(pretrained_path(GALLERY), framework="numpy") as file:
+        return tuple(json.loads(file.metadata()["styles"]))
 
 
 def model_name(path: str | os.PathLike) -> str:
@@ -41,6 +63,8 @@ def model_name(path: str | os.PathLike) -> str:
     Raises InputError if there is no such model.
     """
     found = find_model(path).resolve()
+    if is_style(os.fspath(path), found):
+        return os.fspath(path)
     return found.parent.name if found.name == FILE_NAME else found.stem
 
 

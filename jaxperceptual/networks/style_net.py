@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 
 from jaxperceptual import ops
 from jaxperceptual.core.types import Images
@@ -30,6 +31,8 @@ class StyleNet(nn.Module):
         norm at all.
     width: 1.0 is the paper's 32/64/128 channels, 0.5 the release's 16/32/64.
     upsample: "transposed" (the paper) or "resize", which leaves no checkerboard.
+    num_styles: more than 0 for a gallery: so many styles in one network, whose instance
+        norms have a row of scales and biases for each (`layers.Norm`).
     axis_name: the device axis over which batch norm's statistics are taken.
     dtype: what convolutions compute in; images are float32 in any case.
     """
@@ -37,22 +40,38 @@ class StyleNet(nn.Module):
     norm: str | None = "batch"
     width: float = 1.0
     upsample: str = "transposed"
+    num_styles: int = 0
     axis_name: str | None = None
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
-        self, images: Images, *, train: bool, margin: Margin | None = None
+        self,
+        images: Images,
+        *,
+        train: bool,
+        margin: Margin | None = None,
+        styles: Float[Array, "n s"] | None = None,
     ) -> jax.Array:
-        """[n h w 3] -> [n h w 3]; `train` takes a batch's own statistics for norms."""
-        check_net_options(self.norm, self.width, self.upsample)
+        """[n h w 3] -> [n h w 3]; `train` takes a batch's own statistics for norms.
+
+        styles: of a gallery, each image's weights of its styles, which add up to 1;
+            None for the first style.
+        """
+        check_net_options(self.norm, self.width, self.upsample, self.num_styles)
         h, w = images.shape[1:3]
-        options = dict(norm=self.norm, axis_name=self.axis_name, dtype=self.dtype)
+        options = dict(
+            norm=self.norm,
+            axis_name=self.axis_name,
+            num_styles=self.num_styles,
+            dtype=self.dtype,
+        )
 
         def block(x, features, size, **more):
             nonlocal margin
             made = ConvBlock(round(features * self.width), size, **options, **more)
-            x, margin = made(x, train=train, margin=margin), made.margin_of(margin)
+            x = made(x, train=train, margin=margin, styles=styles)
+            margin = made.margin_of(margin)
             return x
 
         # Sizes are those of an image of 256 x 256.
@@ -64,7 +83,7 @@ class StyleNet(nn.Module):
             residual = ResidualBlock(
                 round(128 * self.width), **options, name=f"residual{i}"
             )
-            x = residual(x, train=train, margin=margin)
+            x = residual(x, train=train, margin=margin, styles=styles)
         x = block(x, 64, 3, upsample=self.upsample, name="up1")  # 64 x 128 x 128
         x = block(x, 32, 3, upsample=self.upsample, name="up2")  # 32 x 256 x 256
         x = Conv(3, 9, padding=4, dtype=self.dtype, name="out")(x)  # 3 x 256 x 256

@@ -29,6 +29,9 @@ class SuperResolutionNet(nn.Module):
     factor: 1, 2, 4 or 8.
     norm: "batch" (the paper), "instance", or None for no norm at all.
     upsample: "transposed" (the paper) or "resize", which leaves no checkerboard.
+    skip: whether what the layers make is added to the enlarged input, bicubically, so
+        that they need not learn to hand on its colours (not the paper's). What comes
+        out may leave [0, 255].
     axis_name: the device axis over which batch norm's statistics are taken.
     dtype: what convolutions compute in; images are float32 in any case.
     """
@@ -36,6 +39,7 @@ class SuperResolutionNet(nn.Module):
     factor: int
     norm: str | None = "batch"
     upsample: str = "transposed"
+    skip: bool = False
     axis_name: str | None = None
     dtype: DTypeLike = jnp.float32
 
@@ -87,4 +91,7 @@ class SuperResolutionNet(nn.Module):
             )(x, train=train)
         for i in range(1, self.doublings + 1):
             x = block(3, upsample=self.upsample, name=f"up{i}")(x, train=train)
-        return scaled_tanh(Conv(3, 9, padding=4, dtype=self.dtype, name="out")(x))
+        x = scaled_tanh(Conv(3, 9, padding=4, dtype=self.dtype, name="out")(x))
+        if self.skip:  # scaled_tanh(0) is 127.5
+            x = resampling.upsample(images, self.factor) + (x - 127.5)
+        return x

@@ -66,5 +66,13 @@ class Trained:
 
     @property
     def objective(self) -> dict[str, Any]:
-        """Its keys alone: `{"objective.content.relu2_2": 1e5, ...}`."""
-        return {k: v for k, v in self.config.items() if k.startswith("objective.")}
+        """Its keys alone: `{"objective.content.relu2_2": 1e5, ...}`.
+
+        The style's are what they were with the config's `style_weight`.
+        """
+        factor = self.config.get("style_weight", 1.0)
+        return {
+            key: value * factor if key.startswith("objective.style.") else value
+            for key, value in self.config.items()
+            if key.startswith("objective.")
+        }

@@ -135,6 +135,7 @@ def norm(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Normalises over positions (and the batch), scales, shifts, and maybe rectifies.
 
+    `scale` and `bias` are [c], or, where each image has its own, [n 1 1 c].
     With `axis_name`, statistics are those of all devices' images together. Returns y
     and the mean and (biased) variance used, [n or 1, 1, 1, c]; no gradient flows back
     through those two. Statistics are float32's, y is of x's kind.

@@ -36,7 +36,9 @@ def _norm_bwd(over_batch, epsilon, relu, axis_name, saved, cotangents):
     sum_g, sum_gx = _sums(over_batch, g, g * normalised)
     mean_g, mean_gx = _across((sum_g / count, sum_gx / count), axis_name)
     dx = (g - mean_g - normalised * mean_gx) * (inverse * scale)
-    return dx, sum_gx.sum((0, 1, 2)), sum_g.sum((0, 1, 2))
+    if scale.ndim == 1:  # one for all images
+        sum_g, sum_gx = sum_g.sum((0, 1, 2)), sum_gx.sum((0, 1, 2))
+    return dx, sum_gx, sum_g
 
 
 norm.defvjp(_norm_fwd, _norm_bwd)

@@ -79,7 +79,8 @@ def read_degradation(
 def check_same_run(old: dict, new: dict, workdir: Path) -> None:
     """InputError if continuing `old` with `new` would make a run that is neither.
 
-    What the objective has must be the same; of all else, what both records tell. Keys
+    What the objective and a gallery have must be the same; of all else, what both
+    records tell. Keys
     that `old` was written before count as having had their default.
     """
     was, now = (
@@ -92,7 +93,7 @@ def check_same_run(old: dict, new: dict, workdir: Path) -> None:
         if name in _FREE_KEYS or name.startswith("quick."):
             return True
         told = key in was and key in now
-        return not told and not name.startswith("objective.")
+        return not told and not name.startswith(("objective.", "styles."))
 
     if found := records.first_difference(was, now, free=is_free):
         raise InputError(

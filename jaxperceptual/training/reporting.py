@@ -33,23 +33,33 @@ class Sampler:
         folder: Path,
         degradation: degradations.Degradation | None = None,
     ):
+        self._num_styles = getattr(net, "num_styles", 0)
         self._photos = self._inputs = photos
         self._folder = folder
         if degradation is not None:
             keys = jax.random.split(jax.random.key(0), len(photos))
             self._inputs = np.asarray(jax.jit(degradation)(keys, photos))
         self._apply = jax.jit(
-            lambda variables, photos: net.apply(variables, photos, train=False)
+            lambda variables, photos, **of_net: net.apply(
+                variables, photos, train=False, **of_net
+            )
         )
 
     def __call__(self, step: int, state: TrainState) -> None:
         """Writes the grid for a state on the host: photos above, outputs below.
 
-        Between them stands what the network got, if that is not the photos.
+        Between them stands what the network got, if that is not the photos. Of a
+        gallery, each style has a photo, in turn, in rows below.
         """
         variables = {"params": state.params, "batch_stats": state.batch_stats}
-        # One at a time: the memory of a batch is the training step's to use.
-        outputs = [np.asarray(self._apply(variables, x[None]))[0] for x in self._inputs]
+        outputs = []
+        for i in range(self._num_styles or len(self._inputs)):
+            # One at a time: the memory of a batch is the training step's to use.
+            x = self._inputs[i % len(self._inputs)][None]
+            of_net = {}
+            if self._num_styles:
+                of_net = {"styles": np.eye(self._num_styles, dtype=np.float32)[[i]]}
+            outputs.append(np.asarray(self._apply(variables, x, **of_net))[0])
         inputs = ()
         if self._inputs is not self._photos:
             # Small ones as large squares of one colour: what the network has to see.

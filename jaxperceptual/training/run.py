@@ -17,12 +17,12 @@ from jaxperceptual.core import files, folders, precision, records
 from jaxperceptual.core.memory import enough_memory
 from jaxperceptual.data.degradations import Degradation
 from jaxperceptual.data.loader import Loader
-from jaxperceptual.losses.goal import Goal, build_goal
-from jaxperceptual.losses.style_image import StyleImage, read_style
+from jaxperceptual.losses.goal import Goal, build_gallery_goal, build_goal
+from jaxperceptual.losses.style_image import read_gallery, read_style
 from jaxperceptual.networks import pretrained, registry
 from jaxperceptual.networks.model_file import Model, write_model
 from jaxperceptual.networks.trained import Trained
-from jaxperceptual.training import checks, reporting
+from jaxperceptual.training import checks, initial, reporting
 from jaxperceptual.training.checkpoints import Checkpoints
 from jaxperceptual.training.devices import DEVICES, devices_for
 from jaxperceptual.training.loop import Loop, room_for_photos
@@ -40,10 +40,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
     """
     workdir = Path(workdir)
     checks.check_config(config)
-    style = read_style(config)
-    if style is not None:
-        print(style.line)
-    run = prepare(config, style)
+    run = prepare(config)
     fresh = init_state(jax.random.key(config.seed), run.net, run.tx, run.input_size)
     with contextlib.ExitStack() as stack:
         stack.enter_context(precision.products(config.precision))
@@ -57,7 +54,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
                 )
             )
         )
-        old, state = resume(run, fresh, checkpoints, workdir)
+        run, old, state = resume(run, fresh, checkpoints, workdir)
         if int(state.step) < config.num_steps:
             state, stopped = go_on(run, old, state, checkpoints, workdir)
             if stopped:
@@ -82,49 +79,95 @@ class Run:
     input_size: int  # px, what of a photo's side the network gets
     devices: list[jax.Device]
     record: dict[str, Any]  # what a continued run must have been made with
+    net_config: dict[str, Any]  # options of the network
+    styles: tuple[str, ...]  # of a gallery, in the order of rows
+
+    def taught(self) -> list[int]:
+        """The rows of a gallery that photos are stylised in.
+
+        Where norms alone are trained, those that the network to start from lacks.
+        """
+        known = self.record.get("init", {}).get("styles", [])
+        added = [i for i, name in enumerate(self.styles) if name not in known]
+        only = self.config.get("trained", "all") == "norms" and added
+        return added if only else list(range(len(self.styles)))
 
 
-def prepare(config: ConfigDict, style: StyleImage | None) -> Run:
+def prepare(config: ConfigDict) -> Run:
     """Builds what the config says. Raises InputError for what cannot be built."""
+    styles: tuple[str, ...] = ()
+    photos = reporting.sample_photos("")
+    if "styles" in config:
+        images = read_gallery(config)
+        styles = tuple(images)
+        goal = build_gallery_goal(config, images, photos)
+        print(f"{len(styles)} styles: {', '.join(styles)}")
+    else:
+        style = read_style(config)
+        if style is not None:
+            print(style.line)
+        goal = build_goal(config, style, photos)
+    for key, weight in goal.record["found"].items():
+        print(f"{key} {weight}, by the painting; another: --config.{key}=NUMBER")
+    net_config = config.net.to_dict()
+    if styles:
+        net_config["num_styles"] = len(styles)
     net = registry.make_net(
         config.task,
-        config.net.to_dict(),
+        net_config,
         source="config",
         axis_name=DEVICES,
         dtype=precision.dtype(config.precision),
     )
     degradation, input_size = checks.read_degradation(config)
     devices = devices_for(config.data.batch_size)
-    goal = build_goal(config, style)
-    record = {"config": records.flatten(config)}
-    record |= {key: goal.record[key] for key in ("style", "vgg") if key in goal.record}
+    record = {"config": records.flatten(config) | goal.record["found"]}
+    told = ("style", "styles", "vgg")
+    record |= {key: goal.record[key] for key in told if key in goal.record}
     return Run(
         config=config,
         net=net,
-        tx=make_optimizer(**config.optimizer),
+        tx=make_optimizer(**config.optimizer, trained=config.get("trained", "all")),
         goal=goal,
         degradation=degradation,
         input_size=input_size,
         devices=devices,
         record=record | {"devices": len(devices)},
+        net_config=net_config,
+        styles=styles,
     )
 
 
 def resume(
     run: Run, fresh: TrainState, checkpoints: Checkpoints, workdir: Path
-) -> tuple[dict[str, Any], TrainState]:
-    """The record and the state to go on from: the newest checkpoint's, or fresh ones.
+) -> tuple[Run, dict[str, Any], TrainState]:
+    """The record and the state to go on from: the newest checkpoint's, or those of a
+    start, from a trained network where the config's `init` names one. And the run, whose
+    record tells of that network.
 
-    Raises InputError if the folder holds another run.
+    Raises InputError if the folder holds another run, or the run cannot start so.
     """
     latest = checkpoints.latest()
-    if latest is None:
-        return run.record, fresh
-    old = checkpoints.record(latest)
-    checks.check_same_run(old, run.record, workdir)
-    state = checkpoints.restore(latest, fresh)
-    print(f"continuing {workdir} from step {latest}")
-    return old, state
+    if latest is not None:
+        old = checkpoints.record(latest)
+        checks.check_same_run(old, run.record, workdir)
+        state = checkpoints.restore(latest, fresh)
+        print(f"continuing {workdir} from step {latest}")
+        origin = old.get("init")
+    elif (name := run.config.get("init", "")) not in initial.NONE:
+        state, origin = initial.start_from(
+            name,
+            fresh,
+            task=run.config.task,
+            net_config=run.net_config,
+            styles=run.styles,
+        )
+        print(f"starting from {name}, trained for {origin['steps']} steps")
+    else:
+        state, origin = fresh, None
+    if origin:
+        run = dataclasses.replace(run, record=run.record | {"init": origin})
+    return run, run.record if latest is None else old, state
 
 
 def go_on(
@@ -171,6 +214,7 @@ def go_on(
             devices=devices,
             degradation=run.degradation,
             seed=config.seed,
+            styles=run.taught(),
         )
         sampler = reporting.Sampler(
             run.net,
@@ -195,12 +239,14 @@ def finish(run: Run, state: TrainState, workdir: Path) -> None:
         config=run.record["config"],
         style=run.record.get("style"),
         vgg=run.record.get("vgg"),
+        other={"init": run.record["init"]} if "init" in run.record else {},
     )
     model = Model(
         run.config.task,
-        run.config.net.to_dict(),
+        run.net_config,
         {"params": state.params, "batch_stats": state.batch_stats},
         trained,
+        run.record.get("styles", {}),
     )
     write_model(path, model)
     print(f"step {int(state.step)} done: {path}")

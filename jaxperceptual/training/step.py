@@ -1,6 +1,6 @@
 """One update, pmapped over the devices (section 4.1: Adam on equation 5)."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -28,8 +28,9 @@ class TrainState(NamedTuple):
 # (replicated state, replicated frozen, uint8 [devices, steps, n, h, w, 3] or rows of
 # replicated photos) -> (state, metrics [steps])
 TrainStep = Callable[..., tuple[TrainState, Metrics]]
-# `PerceptualObjective`, or any (frozen, outputs, targets) -> (loss, terms)
-Objective = Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, Metrics]]
+# `PerceptualObjective`, or any (frozen, outputs, targets) -> (loss, terms); of a
+# gallery, with each image's style as a fourth
+Objective = Callable[..., tuple[jax.Array, Metrics]]
 
 
 def init_state(
@@ -55,6 +56,7 @@ def make_train_step(
     devices: list[jax.Device] | None = None,
     degradation: degradations.Degradation | None = None,
     seed: int = 0,
+    styles: Sequence[int] = (),
 ) -> TrainStep:
     """Builds the pmapped `(state, frozen, images, photos=None) -> (state, metrics)`.
 
@@ -67,30 +69,43 @@ def make_train_step(
     The images are the targets. The network gets them too, or what `degradation` leaves
     of them; what is random in that follows from `seed`, the step and an image's place
     in the batch of all devices.
+
+    styles: of a gallery, the rows that are trained, which images take in turn.
     """
+
+    def places(n: int) -> jax.Array:
+        """Of this device's n images, where in the batch of all devices they are."""
+        return jax.lax.axis_index(DEVICES) * n + jnp.arange(n)
+
+    def in_turn(step: jax.Array, n: int) -> jax.Array:
+        batch_size = n * jax.lax.axis_size(DEVICES)
+        turn = (step % len(styles) * batch_size + places(n)) % len(styles)
+        return jnp.asarray(styles)[turn]
 
     def degraded(step: jax.Array, images: jax.Array) -> jax.Array:
         if degradation is None:
             return images
-        n = images.shape[0]
-        places = jax.lax.axis_index(DEVICES) * n + jnp.arange(n)
         key = jax.random.fold_in(jax.random.key(seed), step)
-        return degradation(
-            jax.vmap(lambda place: jax.random.fold_in(key, place))(places), images
-        )
+        own = jax.vmap(lambda place: jax.random.fold_in(key, place))
+        return degradation(own(places(len(images))), images)
 
     def train_step(state: TrainState, frozen: Frozen, images: jax.Array, photos):
         if photos is not None:
             images = _look_up(photos, images)
         images = images.astype(jnp.float32)
         inputs = degraded(state.step, images)
+        of_net, of_objective = {}, ()
+        if styles:
+            chosen = in_turn(state.step, len(images))
+            of_net = {"styles": jax.nn.one_hot(chosen, net.num_styles)}
+            of_objective = (chosen,)
 
         def loss_fn(params):
             variables = {"params": params, "batch_stats": state.batch_stats}
             outputs, updated = net.apply(
-                variables, inputs, train=True, mutable=["batch_stats"]
+                variables, inputs, train=True, mutable=["batch_stats"], **of_net
             )
-            loss, terms = objective(frozen, outputs, images)
+            loss, terms = objective(frozen, outputs, images, *of_objective)
             return loss, ({"loss": loss, **terms}, updated.get("batch_stats", {}))
 
         grads, (metrics, batch_stats) = jax.grad(loss_fn, has_aux=True)(state.params)

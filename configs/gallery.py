@@ -1,0 +1,58 @@
+"""Many styles in one network: each image of a batch is trained in its own style.
+
+Half width and resizing, as `style_cubist`. The rate, its fall and the batch are not the
+paper's: docs/recipes.md.
+"""
+
+from typing import NamedTuple
+
+from jaxperceptual.configs import style_cubist
+from ml_collections import ConfigDict
+
+
+class Style(NamedTuple):
+    """A style: its image in configs/styles, at what size, and its terms' weight.
+
+    size: px, long side. 512 for brushwork, less where bands and facets are the look.
+    weight: of the style terms, times STYLE_WEIGHT (`style_muse`). Paintings differ in
+        how far photos' Gram matrices are from theirs, and so in how much of a weight
+        their textures take to come out: docs/styles.md has how these were chosen.
+    """
+
+    image: str
+    size: int
+    weight: float
+
+
+STYLES = {
+    "composition_a": Style("composition_a.jpg", 256, 3.0),
+    "composition_vii": Style("composition_vii.jpg", 512, 4.5),
+    "composition_viii": Style("composition_viii.jpg", 384, 2.5),
+    "cubist": Style("cubist.png", 384, 1.0),
+    "cyclist": Style("cyclist.jpg", 384, 6.0),
+    "delaunay": Style("delaunay.jpg", 384, 4.5),
+    "four_girls": Style("four_girls.jpg", 384, 8.0),
+    "grande_jatte": Style("grande_jatte.jpg", 512, 2.5),
+    "irises": Style("irises.jpg", 512, 4.0),
+    "rhinoceros": Style("rhinoceros.jpg", 512, 0.9),
+    "starry_night": Style("starry_night.jpg", 512, 4.0),
+    "strawberry_thief": Style("strawberry_thief.jpg", 512, 1.3),
+    "the_kiss": Style("the_kiss.jpg", 384, 8.0),
+    "the_scream": Style("the_scream.jpg", 384, 8.0),
+    "udnie": Style("udnie.jpg", 384, 8.0),
+    "wave": Style("wave.jpg", 512, 6.0),
+}
+
+
+def get_config():
+    config = style_cubist.get_config()
+    del config.style_image, config.default_style_image
+    del config.style_size, config.style_weight
+    config.styles = ConfigDict({name: s._asdict() for name, s in STYLES.items()})
+    config.data.batch_size = len(STYLES)  # each style once a step
+    config.num_steps = 10_000
+    config.optimizer.learning_rate = 3e-3
+    config.optimizer.warmup_steps = 100
+    config.optimizer.decay_steps = config.num_steps
+    del config.quick
+    return config
