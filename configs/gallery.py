@@ -51,7 +51,8 @@ def get_config():
     config.styles = ConfigDict({name: s._asdict() for name, s in STYLES.items()})
     config.data.batch_size = len(STYLES)  # each style once a step
     config.num_steps = 10_000
-    config.optimizer.learning_rate = 3e-3
+    config.optimizer.method = "muon"
+    config.optimizer.learning_rate = 5e-3
     config.optimizer.warmup_steps = 100
     config.optimizer.decay_steps = config.num_steps
     del config.quick

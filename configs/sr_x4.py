@@ -13,7 +13,7 @@ def get_config():
     config.net.norm = None
     config.net.upsample = "resize"
     config.net.skip = True
-    config.objective.content.relu3_3 = 0.5
+    config.objective.content.relu3_3 = 0.7
     config.objective.pixel_weight = 0.01
     config.num_steps = 20_000
     config.optimizer.warmup_steps = 100

@@ -137,23 +137,23 @@ class Runner:
         with contextlib.closing(loader):
             photos = replicate(loader.table, made.devices)
             batches = _batches(loader, steps, config.steps_per_dispatch)
-            start = replicate(state, made.devices)
+            first = replicate(state, made.devices)
             started = None
-            for start, metrics in fit(
-                step, start, frozen, batches, len(made.devices), photos
+            for trained, metrics in fit(
+                step, first, frozen, batches, len(made.devices), photos
             ):
                 if keep:
                     average = (
-                        jax.tree.map(lambda x: x.copy(), start.params)
+                        jax.tree.map(lambda x: x.copy(), trained.params)
                         if average is None
-                        else blend(start.params, average, 1 / keep)
+                        else blend(trained.params, average, 1 / keep)
                     )
                 if started is None:
                     jax.block_until_ready(metrics)
                     started = time.monotonic()
-            jax.block_until_ready(start)
+            jax.block_until_ready(trained)
             seconds = time.monotonic() - started
-        state = unreplicate(start)
+        state = unreplicate(trained)
         params = unreplicate(average) if keep else state.params
         self.made = made
         return {"params": params, "batch_stats": state.batch_stats}, seconds

@@ -7,8 +7,10 @@ from jaxperceptual.core import cli
 
 DETAILS = """\
 Each photo is cut to a multiple of the factor, blurred, made small, and made large again
-by bicubic interpolation and by every model. In the tables a photo is a row, and a cell
-is PSNR / SSIM / LPIPS (AlexNet) / LPIPS (VGG).
+by bicubic interpolation and by every model. The paper's networks are followed by its
+histogram matching, others (with a skip connection) by what super_resolve does; a line
+above the tables says which. In the tables a photo is a row, and a cell is
+PSNR / SSIM / LPIPS (AlexNet) / LPIPS (VGG).
 
   jaxperceptual evaluate --scale 4 --data Set5 Set14    plain bicubic, as published
   jaxperceptual evaluate --model sr_x4_feat srcnn_x4 --data Set5 -o OUT
@@ -25,6 +27,7 @@ def run(args: argparse.Namespace) -> int:
         factor=args.scale,
         blur=args.blur,
         histogram_match=args.histogram_match,
+        consistency=args.consistency,
         tile=args.tile,
     )
     print(run.evaluate(task, args.data, args.output, args.command), end="")
@@ -63,11 +66,17 @@ def parser() -> cli.Parser:
         "literature (default: what the models were trained with; 0 without models)",
     )
     add(
-        "--no-histogram-match",
-        dest="histogram_match",
-        action="store_const",
-        const=False,
-        help="do not give outputs the histogram of their inputs",
+        "--histogram-match",
+        action=argparse.BooleanOptionalAction,
+        help="give outputs the histogram of their inputs (default: the outputs of the "
+        "paper's networks, but for SRCNN)",
+    )
+    add(
+        "--consistency",
+        type=int,
+        metavar="N",
+        help="how often outputs are corrected, as super_resolve does (default: 0 for "
+        "the paper's networks, as often as super_resolve for others)",
     )
     add("--tile", type=int, metavar="N", help="enlarge in tiles of N px of the input")
     add("-o", "--output", metavar="OUT", help="a folder for tables and strips")

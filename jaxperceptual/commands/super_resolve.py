@@ -3,7 +3,7 @@
 import argparse
 
 from jaxperceptual.core import cli
-from jaxperceptual.networks.pretrained import DEFAULT_RESTORATION
+from jaxperceptual.networks.pretrained import DEFAULT_RESTORATION, ENLARGERS
 
 DETAILS = """\
 Where the results go:
@@ -23,13 +23,16 @@ def run(args: argparse.Namespace) -> int:
     from jaxperceptual.inference import batches, jobs
     from jaxperceptual.inference.restorer import Restorer
 
-    restorer = Restorer.from_pretrained(args.model, tile=args.tile)
-    restorer.check_enlarges(args.model or DEFAULT_RESTORATION, args.scale)
-    todo = jobs.plan(args.photos, args.output, label=f"x{restorer.factor}")
-    results = batches.restore_files(
-        restorer, todo, histogram_match=args.histogram_match
+    restorer = Restorer.from_pretrained(
+        args.model,
+        factor=args.scale,
+        tile=args.tile,
+        histogram_match=args.histogram_match,
+        consistency=args.consistency,
     )
-    return jobs.run_jobs(results, todo, "super_resolve")
+    restorer.check_enlarges(args.model or DEFAULT_RESTORATION)
+    todo = jobs.plan(args.photos, args.output, label=f"x{restorer.factor}")
+    return jobs.run_jobs(batches.restore_files(restorer, todo), todo, "super_resolve")
 
 
 def parser() -> cli.Parser:
@@ -44,9 +47,16 @@ def parser() -> cli.Parser:
     add(
         "--model",
         help="a run folder, a model.safetensors, or the name of a shipped model "
-        f"(default: {DEFAULT_RESTORATION})",
+        f"(default: the one for --scale, or {DEFAULT_RESTORATION})",
     )
-    add("--scale", type=int, metavar="N", help="refuse a model of another factor")
+    shipped = ", ".join(f"{factor}: {name}" for factor, name in ENLARGERS.items())
+    add(
+        "--scale",
+        type=int,
+        metavar="N",
+        help=f"the factor, which chooses the shipped model ({shipped}); beside "
+        "--model, refuse one of another factor",
+    )
     add(
         "--tile",
         type=int,
@@ -55,10 +65,18 @@ def parser() -> cli.Parser:
         "(default: where the result is large, tiles that are 1024 px in it)",
     )
     add(
-        "--no-histogram-match",
-        dest="histogram_match",
-        action="store_const",
-        const=False,
-        help="leave the network's colours and contrast as they are",
+        "--consistency",
+        type=int,
+        default=3,  # `consistency.ITERATIONS`; a test compares
+        metavar="N",
+        help="how often the result is corrected, so that it becomes the photo again "
+        "when made small; 0: never (default: %(default)s)",
+    )
+    add(
+        "--histogram-match",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="give the result the photo's histogram, before that: the paper's last "
+        "step, with --consistency 0",
     )
     return made

@@ -45,6 +45,7 @@ def markdown(
         "antialiased bicubic, 8 bits. In a cell: PSNR (dB) / SSIM on Y, "
         f"{task.factor} px of border left out / LPIPS (AlexNet) / LPIPS (VGG), lower "
         "is better.",
+        *_finishes(task),
     ]
     for dataset, mean in means(found).items():
         lines += ["", f"**{dataset}**", "", "| | " + " | ".join(methods) + " |"]
@@ -70,7 +71,8 @@ def record(
                 "blur": task.blur,
                 "models": {
                     name: {
-                        "histogram_match": task.matches(name),
+                        "histogram_match": restorer.histogram_match,
+                        "consistency": restorer.consistency,
                         "steps": restorer.model.trained.steps,
                         "training": dict(restorer.model.trained.config) or None,
                     }
@@ -116,6 +118,17 @@ def write(
     """results.json and results.md in `folder`, each whole."""
     files.write_text(folder / "results.json", record(task, found, facts))
     files.write_text(folder / "results.md", markdown(task, found))
+
+
+def _finishes(task: super_resolution.Task) -> list[str]:
+    """What followed each network, in a paragraph of its own; nothing without one."""
+    told = []
+    for name, restorer in task.restorers.items():
+        steps = ["histogram matching"] if restorer.histogram_match else []
+        if restorer.consistency:
+            steps.append(f"consistency {restorer.consistency}")
+        told.append(f"`{name}`: {', '.join(steps) or 'nothing'}")
+    return ["", f"After the network, {'; '.join(told)}."] if told else []
 
 
 def _cell(scores: Mapping[str, float]) -> str:

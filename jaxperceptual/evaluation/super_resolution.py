@@ -8,7 +8,7 @@ PSNR and SSIM reward blur (section 4.2).
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -23,7 +23,7 @@ from jaxperceptual.images.finding import find_images
 from jaxperceptual.images.reading import read_header, read_image
 from jaxperceptual.inference.restorer import Restorer
 from jaxperceptual.networks import pretrained
-from jaxperceptual.networks.model_file import read_model
+from jaxperceptual.networks.model_file import Model, read_model
 
 SCORES = ("psnr", "ssim", "lpips_alex", "lpips_vgg")
 BICUBIC = "bicubic"
@@ -34,14 +34,7 @@ class Task(NamedTuple):
 
     factor: int
     blur: float
-    restorers: dict[str, Restorer]  # by the name of the model
-    histogram_match: bool | None = None  # None: as each network wants it
-
-    def matches(self, name: str) -> bool:
-        """Whether outputs of this model get the histogram of their inputs."""
-        if self.histogram_match is None:
-            return self.restorers[name].matches_histogram
-        return self.histogram_match
+    restorers: dict[str, Restorer]  # by the name of the model; they do what follows it
 
 
 class Photo(NamedTuple):
@@ -64,19 +57,27 @@ def read_task(
     factor: int | None,
     blur: float | None,
     histogram_match: bool | None = None,
+    consistency: int | None = None,
     tile: int | None = None,
 ) -> Task:
     """The models, and the degradation that they were trained to undo.
 
     `factor` and `blur` (px) overrule what the models say; without models, blur is 0
-    unless given. Raises InputError for a model of another task or factor, for models
-    trained with several blurs where none is given, and for no models and no factor.
+    unless given. `histogram_match` and `consistency` (`Restorer`) overrule what follows
+    each network: histogram matching alone, as in the paper, but for SRCNN, which leaves
+    colour as bicubic interpolation has it; and after a network with a skip connection,
+    which is not the paper's, what users get.
+
+    Raises InputError for a model of another task or factor, for models trained with
+    several blurs where none is given, and for no models and no factor.
     """
     restorers: dict[str, Restorer] = {}
     blurs = set()
     for given in names:
         model = read_model(given, task="restoration")
-        restorer = Restorer(model, tile=tile)
+        restorer = Restorer(
+            model, tile=tile, **_finish(model, histogram_match, consistency)
+        )
         factor = restorer.factor if factor is None else factor
         restorer.check_enlarges(f"--model {given}", factor)
         name = pretrained.model_name(given)
@@ -98,7 +99,7 @@ def read_task(
             )
         blur = blurs.pop() if blurs else 0.0
     degradations.Downsample(factor, blur)  # is there such a one?
-    return Task(factor, blur, restorers, histogram_match)
+    return Task(factor, blur, restorers)
 
 
 def find_photos(
@@ -180,9 +181,8 @@ class Judge:
         small = np.asarray(self._shrink(truth[None]))[0]
         outputs = {BICUBIC: np.asarray(self._enlarge(small[None]))[0]}
         for method, restorer in task.restorers.items():
-            output = restorer(small, histogram_match=task.matches(method))
             # What a file would hold: the metrics are of 8-bit images.
-            outputs[method] = np.rint(output.clip(0, 255))
+            outputs[method] = np.rint(restorer(small).clip(0, 255))
         scores = {
             method: self._scores(output, truth, grey)
             for method, output in outputs.items()
@@ -197,3 +197,15 @@ class Judge:
         for name, distance in self._distances.items():
             scores[name] = float(distance(output[None], truth[None])[0])
         return scores
+
+
+def _finish(
+    model: Model, histogram_match: bool | None, consistency: int | None
+) -> dict[str, Any]:
+    """Options of `Restorer`: what is given, else what belongs to the model."""
+    finish: dict[str, Any] = {}
+    if not model.net_config.get("skip"):
+        is_srcnn = model.net_config.get("name") == "SRCNN"
+        finish = dict(histogram_match=not is_srcnn, consistency=0)
+    given = dict(histogram_match=histogram_match, consistency=consistency)
+    return finish | {key: value for key, value in given.items() if value is not None}

@@ -1,7 +1,6 @@
 """A restoration model and a photo of any size to a restored, larger photo (4.2)."""
 
 import functools
-import itertools
 import os
 from pathlib import Path
 from typing import Any
@@ -9,32 +8,26 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32
 from skimage import exposure
-from tqdm import tqdm
 
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.memory import enough_memory
 from jaxperceptual.core.precision import dtype, products
 from jaxperceptual.core.types import Image
 from jaxperceptual.images import color
-from jaxperceptual.images.tiles import windows
+from jaxperceptual.inference.consistency import ITERATIONS, consistent
 from jaxperceptual.inference.kinds import same_kind
+from jaxperceptual.inference.windowed import Large, assembled, default_tile
 from jaxperceptual.networks.folding import fold
 from jaxperceptual.networks.model_file import Model, build_net, read_model, write_model
 from jaxperceptual.networks.pretrained import (
-    DEFAULT_RESTORATION,
     FILE_NAME,
     find_model,
     pretrained_path,
+    shipped_enlarger,
 )
 
-Large = Float32[np.ndarray, "_ _ 3"]  # of another size than the `Image` beside it
-
 MIN_TILE = 16  # px; smaller ones are mostly margin
-# Activations of 64 channels take 1 GiB a layer at 2048 x 2048.
-WHOLE = 2048**2  # px of output
-TILE = 1024  # px of output, a side
 
 
 class Restorer:
@@ -45,16 +38,20 @@ class Restorer:
     tile: the side in input pixels of squares that are restored one by one, each with a
         margin as wide as the network's reach, so that only memory and time depend on
         it. InputError below `MIN_TILE`, and for instance norm, which looks at the
-        whole image. None: `TILE` where the output has more than `WHOLE` pixels and
-        the network allows it, else the whole image at once.
+        whole image. None: tiles where the output is large and the network allows it
+        (`windowed.default_tile`), else the whole image at once.
     precision: as `Stylizer` has it.
+    histogram_match: give each channel of an output the distribution of the input's, as
+        the paper does after its networks for super-resolution (section 4.2).
+    consistency: how often an output is then corrected, so that it becomes its input
+        again when made small (`consistency.consistent`); 0 for not at all, InputError
+        below. A network that does not enlarge has none: its input is what it undoes.
 
     Attributes:
       model: the model.
       factor: by which both sides grow.
       enlarges: whether its task is super-resolution.
-      matches_histogram: whether outputs get the histogram of their inputs, where a call
-        does not say.
+      histogram_match, consistency: what is done where a call does not say.
     """
 
     def __init__(
@@ -63,6 +60,8 @@ class Restorer:
         *,
         tile: int | None = None,
         precision: str = "float32",
+        histogram_match: bool = False,
+        consistency: int = ITERATIONS,
     ):
         if model.task != "restoration":
             raise InputError(
@@ -82,10 +81,8 @@ class Restorer:
         # Super-resolution alone takes its colours from the input.
         undone = model.trained.degradation
         self.enlarges = self.factor > 1 and undone in (None, "downsample")
-        # SRCNN leaves colour as bicubic interpolation has it.
-        self.matches_histogram = (
-            self.enlarges and model.net_config.get("name") != "SRCNN"
-        )
+        self.histogram_match = histogram_match
+        self.consistency = _checked(consistency) if self.enlarges else 0
         self._tile = tile
         self._reach = net.reach
         self._variables = jax.device_put(variables)
@@ -99,16 +96,26 @@ class Restorer:
 
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str | os.PathLike | None = None, **options
+        cls,
+        name_or_path: str | os.PathLike | None = None,
+        *,
+        factor: int | None = None,
+        **options,
     ) -> "Restorer":
         """That of a shipped model's name, a run folder or a model file.
 
-        name_or_path: None for the model that ships as the default; a file or folder of
-            the name of a shipped model goes before that.
-        options: as `Restorer` has them. Raises InputError as `read_model` does.
+        name_or_path: None for the model that ships for `factor`, or as the default; a
+            file or folder of the name of a shipped model goes before that.
+        factor: by which it must enlarge; None for any.
+        options: as `Restorer` has them.
+
+        Raises InputError as `read_model` does, and for a model of another factor.
         """
-        path = name_or_path or pretrained_path(DEFAULT_RESTORATION)
-        return cls(read_model(path, task="restoration"), **options)
+        path = name_or_path or pretrained_path(shipped_enlarger(factor))
+        restorer = cls(read_model(path, task="restoration"), **options)
+        if factor is not None:
+            restorer.check_enlarges(os.fspath(path), factor)
+        return restorer
 
     def save_pretrained(self, folder: str | os.PathLike) -> Path:
         """Writes the model into `folder`, for `from_pretrained(folder)`; its path."""
@@ -133,7 +140,13 @@ class Restorer:
                 f"x{factor}."
             )
 
-    def __call__(self, images: Any, *, histogram_match: bool | None = None) -> Any:
+    def __call__(
+        self,
+        images: Any,
+        *,
+        histogram_match: bool | None = None,
+        consistency: int | None = None,
+    ) -> Any:
         """Restores images; the same kind comes back, both sides times `factor`.
 
         What is enlarged stays without colour if it was.
@@ -141,31 +154,38 @@ class Restorer:
         Args:
           images: A path, a Pillow image, a NumPy or JAX array [h w 3] or [n h w 3] in
             [0, 255], or a list of these (`kinds.same_kind`).
-          histogram_match: Give each channel of the output the distribution of the
-            input's, as the paper does after its networks for super-resolution
-            (section 4.2). None: after those, but for SRCNN, which keeps the colours
-            anyway.
+          histogram_match: As `Restorer` has it; None for what that was given.
+          consistency: Likewise.
 
         Raises InputError for a file that cannot be read, or what does not fit into
         memory; ValueError for an array of another shape.
         """
-        matches = self.matches_histogram if histogram_match is None else histogram_match
+        matches = self.histogram_match if histogram_match is None else histogram_match
+        times = self.consistency
+        if consistency is not None and self.enlarges:
+            times = _checked(consistency)
 
         def restored(pixels):
             images = np.asarray(pixels).reshape(-1, *pixels.shape[-3:])
-            outputs = [self._finished(image, matches) for image in images]
+            outputs = [self._finished(image, matches, times) for image in images]
             stacked = np.stack(outputs) if pixels.ndim == 4 else outputs[0]
             return stacked if isinstance(pixels, np.ndarray) else jnp.asarray(stacked)
 
         return same_kind(images, restored)
 
-    def _finished(self, image: Image, histogram_match: bool) -> Large:
+    def _finished(self, image: Image, histogram_match: bool, consistency: int) -> Large:
         output = self.network(image)
         h, w, _ = output.shape
         with enough_memory(f"an output of {w} x {h} px", "a part of the image"):
-            if self.enlarges and (image == image[..., :1]).all():
+            grey = self.enlarges and (image == image[..., :1]).all()
+            if grey:
                 output = np.repeat(color.luma(output)[..., None], 3, axis=-1)
-            return match_histogram(output, image) if histogram_match else output
+            if histogram_match:
+                output = match_histogram(output, image)
+            if consistency:
+                output = consistent(output, image, consistency)
+            # Equal channels may be rounded in three ways.
+            return np.repeat(output[..., :1], 3, axis=-1) if grey else output
 
     def network(self, image: Image) -> Large:
         """[h w 3] -> [factor*h factor*w 3], both in [0, 255]; the network alone.
@@ -173,57 +193,60 @@ class Restorer:
         Raises InputError if it does not fit into memory.
         """
         h, w, _ = image.shape
+        tile = self._tile
+        if tile is None and self._reach is not None:
+            tile = default_tile(h, w, self.factor)
+
+        def part(rows, columns):
+            window = image[None, rows, columns]
+            return np.asarray(self._apply(self._variables, window))[0]
+
         with enough_memory(f"an image of {w} x {h} px", "a (smaller) --tile"):
-            f, tile = self.factor, self._tile
-            if tile is None and self._reach is not None and h * w * f**2 > WHOLE:
-                tile = TILE // f
-            if tile is None:
-                return np.asarray(self._apply(self._variables, image[None]))[0]
-            output = np.empty((h * f, w * f, 3), np.float32)
-            pairs = list(
-                itertools.product(
-                    windows(h, tile, self._reach), windows(w, tile, self._reach)
-                )
+            return assembled(
+                part, image, factor=self.factor, tile=tile, margin=self._reach or 0
             )
-            for rows, columns in tqdm(pairs, unit="tile", leave=False, disable=None):
-                window = image[None, rows.seen, columns.seen]
-                restored = np.asarray(self._apply(self._variables, window))[0]
-                output[rows.target(f), columns.target(f)] = restored[
-                    rows.kept(f), columns.kept(f)
-                ]
-        return output
 
 
 def super_resolve(
     images: Any,
     *,
     model: str | os.PathLike | Model | Restorer | None = None,
+    factor: int | None = None,
     histogram_match: bool | None = None,
+    consistency: int | None = None,
 ) -> Any:
     """Enlarges images in one line; the same kind comes back (`Restorer.__call__`).
 
-    model: None for the default that ships; or a shipped model's name, a run folder, a
-        model file, a model, or a `Restorer`;
+    model: None for what ships for `factor`, or as the default; or a shipped model's
+        name, a run folder, a model file, a model, or a `Restorer`;
         the last one that a name or path led to is kept for the next call.
-    histogram_match: As `Restorer.__call__` has it.
+    factor: By which the sides grow: 2, 4 or 8, as far as models ship, or that of
+        `model`; None for that of the model.
+    histogram_match, consistency: As `Restorer.__call__` has them.
 
     Raises InputError for a model or a file that cannot be read, or a model that does
-    not enlarge; ValueError as a `Restorer` does.
+    not enlarge, or not by `factor`; ValueError as a `Restorer` does.
     """
     name = model if isinstance(model, str | os.PathLike) and model else "the model"
     if isinstance(model, Model):
         model = Restorer(model)
     elif not isinstance(model, Restorer):
-        path = find_model(model) if model else pretrained_path(DEFAULT_RESTORATION)
+        path = find_model(model) if model else pretrained_path(shipped_enlarger(factor))
         model = _read(path, path.stat().st_mtime_ns)
-    model.check_enlarges(os.fspath(name))
-    return model(images, histogram_match=histogram_match)
+    model.check_enlarges(os.fspath(name), factor)
+    return model(images, histogram_match=histogram_match, consistency=consistency)
 
 
 @functools.lru_cache(1)
 def _read(path: Path, written: int) -> Restorer:
     del written  # another file, another entry
     return Restorer.from_pretrained(path)
+
+
+def _checked(consistency: int) -> int:
+    if consistency < 0:
+        raise InputError(f"consistency={consistency}; use 0 (none) or more.")
+    return consistency
 
 
 def match_histogram(image: Large, reference: Image) -> Large:

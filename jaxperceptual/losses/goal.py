@@ -77,8 +77,9 @@ def build_gallery_goal(
     with futures.ThreadPoolExecutor() as pool:
         found = list(
             pool.map(
-                lambda style: style
-                and objective.style_targets(variables, style.pixels),
+                lambda style: (
+                    style and objective.style_targets(variables, style.pixels)
+                ),
                 styles.values(),
             )
         )

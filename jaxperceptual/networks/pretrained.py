@@ -13,7 +13,9 @@ from jaxperceptual.core.errors import InputError
 FILE_NAME = "model.safetensors"  # within a run folder
 # What ships for those who name no model.
 DEFAULT_STYLE = "style_cubist"
-DEFAULT_RESTORATION = "sr_x4_feat"
+# By the factor; x4 for those who name no factor either.
+ENLARGERS = {4: "sr_x4_feat", 8: "sr_x8_feat"}
+DEFAULT_RESTORATION = ENLARGERS[4]
 GALLERY = "gallery"  # whose styles go by their names
 
 _PRETRAINED = Path(str(resources.files("jaxperceptual"))) / "pretrained"
@@ -71,6 +73,22 @@ def model_name(path: str | os.PathLike) -> str:
 def pretrained_names() -> list[str]:
     """The models that ship within the package, for `read_model(name)`."""
     return sorted(path.stem for path in _PRETRAINED.glob("*.safetensors"))
+
+
+def shipped_enlarger(factor: int | None = None) -> str:
+    """The shipped model that enlarges by `factor`, by name; None: the default.
+
+    Raises InputError if there is none for this factor.
+    """
+    if factor is None:
+        return DEFAULT_RESTORATION
+    if factor not in ENLARGERS:
+        factors = ", ".join(map(str, ENLARGERS))
+        raise InputError(
+            f"no shipped model enlarges by {factor}, but by {factors}; use one of "
+            "these, or name a model."
+        )
+    return ENLARGERS[factor]
 
 
 def pretrained_path(name: str) -> Path:

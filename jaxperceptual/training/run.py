@@ -142,8 +142,8 @@ def resume(
     run: Run, fresh: TrainState, checkpoints: Checkpoints, workdir: Path
 ) -> tuple[Run, dict[str, Any], TrainState]:
     """The record and the state to go on from: the newest checkpoint's, or those of a
-    start, from a trained network where the config's `init` names one. And the run, whose
-    record tells of that network.
+    start, from a trained network where the config's `init` names one. And the run,
+    whose record tells of that network.
 
     Raises InputError if the folder holds another run, or the run cannot start so.
     """

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from jaxperceptual.evaluation import metrics
 from jaxperceptual.images.reading import read_image
+from jaxperceptual.inference.consistency import ITERATIONS
 from jaxperceptual.networks import pretrained
 from jaxperceptual.networks.model_file import write_model
 
@@ -30,6 +31,7 @@ def folder(tmp_path_factory):
         "same": identity_model(training),
         "net": restoration_model(factor=2, metadata=training),
         "x4": restoration_model(factor=4, metadata=training),
+        "skip": restoration_model(factor=2, skip=True, metadata=training),
         "sharp": restoration_model(
             factor=2,
             metadata={
@@ -60,6 +62,7 @@ def test_tables_and_strips(folder, tmp_path, monkeypatch, capsys):
     text = capsys.readouterr().out
     assert (out / "results.md").read_text() == text
     assert "| | bicubic | same | net |" in text and "sigma 1 px" in text
+    assert "After the network, `same`: nothing; `net`: histogram matching." in text
     assert [line for line in text.splitlines() if line.startswith("**")] == [
         "**A**",
         "**B**",
@@ -123,15 +126,27 @@ def test_scores_by_other_programs(folder, blur, monkeypatch, tmp_path):
     )
 
 
-def test_histogram_matching_can_be_left_out(folder, monkeypatch, tmp_path):
+def test_what_follows_a_network(folder, monkeypatch, tmp_path):
+    """The paper's have its histogram matching; one with a skip, what users get."""
     monkeypatch.chdir(folder)
     psnr = []
-    for name, flags in (("with", []), ("without", ["--no-histogram-match"])):
-        command = ["--model", "runs/net", "--data", "B", "-o", tmp_path / name]
+    for flags, net, skip in [
+        ([], (True, 0), (False, ITERATIONS)),
+        (["--no-histogram-match"], (False, 0), (False, ITERATIONS)),
+        (["--histogram-match", "--consistency=2"], (True, 2), (True, 2)),
+    ]:
+        command = ["--model", "runs/net", "runs/skip", "--data", "B", "-o", tmp_path]
         assert evaluate(*command, "--tile=16", *flags) == 0
-        results = json.loads((tmp_path / name / "results.json").read_text())
+        results = json.loads((tmp_path / "results.json").read_text())
         psnr.append(results["mean"]["B"]["net"]["psnr"])
-    assert abs(psnr[0] - psnr[1]) > 0.1
+        told = {
+            name: (model["histogram_match"], model["consistency"])
+            for name, model in results["models"].items()
+        }
+        assert told == {"net": net, "skip": skip}
+    assert abs(psnr[0] - psnr[1]) > 0.1 and psnr[2] > psnr[0] + 1
+    text = (tmp_path / "results.md").read_text()
+    assert "`skip`: histogram matching, consistency 2." in text
 
 
 @pytest.mark.parametrize(
@@ -152,6 +167,7 @@ def test_histogram_matching_can_be_left_out(folder, monkeypatch, tmp_path):
         (["--scale=4", "--data", "A", "A"], "--data A: a second A"),
         (["--scale=8"], "49 x 53 px is too small to be judged at x8"),
         (["--model", "runs/net", "runs/x4"], "enlarges by 4, not by 2"),
+        (["--model", "runs/net", "--consistency=-1"], "consistency=-1; use 0"),
         (["--model", "runs/net", "--scale=4"], "enlarges by 2, not by 4"),
         (["--model", "runs/net", "runs/net"], "a second net"),
         (["--model", "runs/net", "runs/sharp"], "blurs [0.0, 1.0]; choose with --blur"),

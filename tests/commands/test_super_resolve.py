@@ -9,6 +9,8 @@ from PIL import Image
 from tolerances import ROUNDED_TO_8_BITS
 
 from jaxperceptual.images import resampling
+from jaxperceptual.images.reading import read_image
+from jaxperceptual.inference.restorer import Restorer, match_histogram
 from jaxperceptual.networks import pretrained
 from jaxperceptual.networks.model_file import write_model
 
@@ -52,18 +54,19 @@ def bicubic(pixels):
 
 
 def test_one_photo(model, photos, tmp_path, capsys):
-    assert super_resolve(model, photos / "colour.png") == 0
+    alone = [photos / "colour.png", "--consistency=0"]  # that is, interpolated
+    assert super_resolve(model, *alone) == 0
     assert capsys.readouterr().out == "colour-x2.png\n"
     output = np.asarray(Image.open(tmp_path / "colour-x2.png"))
     expected = bicubic(Image.open(photos / "colour.png"))
     np.testing.assert_allclose(output, expected.clip(0, 255), **ROUNDED_TO_8_BITS)
-    assert super_resolve(model, photos / "colour.png", "--tile=16", "-o", "t.png") == 0
+    assert super_resolve(model, *alone, "--tile=16", "-o", "t.png") == 0
     np.testing.assert_array_equal(Image.open(tmp_path / "t.png"), output)
 
 
 def test_a_folder_with_all_kinds(model, photos, tmp_path, capsys):
     (photos / "broken.png").write_bytes(b"no image")
-    assert super_resolve(model, photos, "-o", "out") == 1
+    assert super_resolve(model, photos, "-o", "out", "--consistency=0") == 1
     err = capsys.readouterr().err
     assert "broken.png: cannot be read" in err and "1 of 5 images" in err
     assert ".gif is saved as .png (1)" in err
@@ -87,24 +90,50 @@ def test_a_folder_with_all_kinds(model, photos, tmp_path, capsys):
     assert (alpha[:, :4] == 0).all() and (alpha[:, 9:] == 255).all()
 
 
-def test_histogram_matching_is_for_networks_that_change_colours(
-    photos, tmp_path, monkeypatch
-):
-    write_model(tmp_path / "run" / pretrained.FILE_NAME, restoration_model(factor=2))
-    command = [tmp_path / "run", photos / "colour.png"]
-    assert super_resolve(*command, "-o", "matched.png") == 0
-    assert super_resolve(*command, "-o", "raw.png", "--no-histogram-match") == 0
-    source, matched, raw = (
-        np.asarray(Image.open(path), np.float32).mean(axis=(0, 1))
-        for path in (photos / "colour.png", "matched.png", "raw.png")
-    )
-    assert np.abs(matched - source).max() < 2 < np.abs(raw - source).max()
+def test_what_follows_the_network(photos, tmp_path):
+    """Consistency with the photo, unless told otherwise; the paper's matching."""
+    model = restoration_model(factor=2)
+    write_model(tmp_path / "run" / pretrained.FILE_NAME, model)
+    source = photos / "colour.png"
+    image, restorer = read_image(source), Restorer(model)
+    raw = restorer.network(image)
+    for options, expected in [
+        ([], restorer(image)),
+        (["--no-histogram-match", "--tile=16"], restorer(image)),
+        (["--consistency=10"], restorer(image, consistency=10)),
+        (["--consistency=0"], raw),
+        (["--consistency=0", "--histogram-match"], match_histogram(raw, image)),
+    ]:
+        assert super_resolve(tmp_path / "run", source, "-o", "out.png", *options) == 0
+        output = np.asarray(Image.open(tmp_path / "out.png"))
+        np.testing.assert_allclose(output, expected, **ROUNDED_TO_8_BITS)
+
+
+def test_the_scale_chooses_the_model(photos, tmp_path, capsys):
+    for factor, name in pretrained.ENLARGERS.items():
+        assert run(f"--scale={factor}", photos / "colour.png") == 0
+        assert capsys.readouterr().out == f"colour-x{factor}.png\n"
+        assert run(f"--model={name}", photos / "colour.png", "-o", "named.png") == 0
+        named = np.asarray(Image.open(tmp_path / "named.png"))
+        chosen = np.asarray(Image.open(tmp_path / f"colour-x{factor}.png"))
+        np.testing.assert_array_equal(chosen, named)
+        capsys.readouterr()
+
+
+def test_the_default_is_the_apis():
+    args = run.module.parser().parse_args(["photo.png"])
+    restorer = Restorer(restoration_model(factor=2))
+    assert args.consistency == restorer.consistency
+    assert args.histogram_match == restorer.histogram_match
 
 
 @pytest.mark.parametrize(
     "argv, message",
     [
         (["--scale=4"], "enlarges by 2, not by 4; give a model for x4"),
+        (["--scale=3", "--model="], "no shipped model enlarges by 3, but by"),
+        (["--scale=8", "--model=srcnn_x4"], "srcnn_x4: enlarges by 4, not by 8"),
+        (["--consistency=-1"], "consistency=-1; use 0 (none) or more"),
         (["--tile=3"], "tile=3 px; use 16 or more"),
         (["--tile=x"], "invalid int value"),
         (["-o", "photos/colour.png"], "is the input"),

@@ -1,4 +1,4 @@
-"""Restored photos: tiles, reach, histograms, grey."""
+"""Restored photos: tiles, reach, histograms, consistency, grey."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,11 @@ from helpers import restoration_model, style_model
 from tolerances import PIXEL_ROUNDINGS
 
 from jaxperceptual.core.errors import InputError
-from jaxperceptual.inference import restorer as module
-from jaxperceptual.inference.restorer import Restorer, match_histogram
+from jaxperceptual.images import resampling
+from jaxperceptual.inference import windowed
+from jaxperceptual.inference.consistency import ITERATIONS, consistent
+from jaxperceptual.inference.restorer import Restorer, match_histogram, super_resolve
+from jaxperceptual.networks import pretrained
 
 # Grey levels of 255: float32 sums through a network without instance norm.
 REORDERED_PIXELS = dict(rtol=0, atol=2e-3)
@@ -36,11 +39,13 @@ def test_tiles_do_not_show(net):
     assert whole.std() > 3
     np.testing.assert_allclose(tiled.network(image), whole, **REORDERED_PIXELS)
     assert tiled._apply._cache_size() == 1
+    finished = Restorer(model)(image)
+    np.testing.assert_allclose(tiled(image), finished, **REORDERED_PIXELS)
 
 
 def test_large_outputs_are_tiled_unasked(monkeypatch):
-    monkeypatch.setattr(module, "WHOLE", 40 * 40)
-    monkeypatch.setattr(module, "TILE", 64)
+    monkeypatch.setattr(windowed, "WHOLE", 40 * 40)
+    monkeypatch.setattr(windowed, "TILE", 64)
     restorer = Restorer(restoration_model(name="SRCNN", factor=4))
     image = photo(10, 60)
     shapes = []
@@ -90,11 +95,11 @@ def test_histogram_matching_by_hand():
         assert (np.diff(matched[..., channel].ravel()[order]) >= 0).all()
 
 
-def test_output_gets_the_distribution_of_the_input():
-    restorer = Restorer(restoration_model(factor=4))
+def test_matched_output_has_the_distribution_of_the_input():
+    restorer = Restorer(restoration_model(factor=4), consistency=0)
     image = photo(24, 24) / 2 + 30
-    raw = restorer(image, histogram_match=False)
-    matched = restorer(image)
+    raw = restorer(image)
+    matched = restorer(image, histogram_match=True)
     np.testing.assert_array_equal(raw, restorer.network(image))
     quantiles = np.linspace(0.05, 0.95, 10)
     wanted = np.quantile(image, quantiles, axis=(0, 1))
@@ -110,28 +115,60 @@ def test_matching_does_not_darken():
     assert abs(matched.mean() - photo(50, 50).mean()) < 0.1
 
 
-def test_srcnn_keeps_its_colours():
-    restorer = Restorer(restoration_model(name="SRCNN", factor=2))
-    image = photo(12, 12)
-    np.testing.assert_array_equal(restorer(image), restorer.network(image))
+def test_an_output_made_small_again_is_its_input():
+    image = photo(14, 11) / 2 + 60
+    restorer = Restorer(restoration_model(factor=4))
+    assert restorer.consistency == ITERATIONS and not restorer.histogram_match
+
+    def error(output):
+        return np.abs(resampling.downsample(output[None], 4)[0] - image).mean()
+
+    found = [error(restorer(image, consistency=n)) for n in range(ITERATIONS + 1)]
+    assert (np.diff(found) < 0).all() and found[-1] < found[0] / 10
+    assert error(restorer(image)) == found[-1]
 
 
-def test_grey_stays_grey():
+def test_matching_comes_first():
+    image, model = photo(12, 12), restoration_model(factor=2)
+    both = Restorer(model, histogram_match=True)(image)
+    matched = match_histogram(Restorer(model).network(image), image)
+    np.testing.assert_array_equal(both, consistent(matched, image, ITERATIONS))
+
+
+@pytest.mark.parametrize("histogram_match", [False, True])
+def test_grey_stays_grey(histogram_match):
     image = np.repeat(photo(9, 7)[..., :1], 3, axis=-1)
-    restorer = Restorer(restoration_model(factor=2))
+    restorer = Restorer(restoration_model(factor=2), histogram_match=histogram_match)
     assert np.ptp(restorer.network(image), axis=-1).max() > 1
-    assert not np.ptp(restorer(image), axis=-1).any()
+    output = restorer(image)
+    assert output.shape == (18, 14, 3) and not np.ptp(output, axis=-1).any()
 
 
 @pytest.mark.parametrize("task", ["grey", "noise"])
 def test_other_tasks_get_what_the_network_makes(task):
-    """Colour for a grey photo, and not the histogram of a noisy one."""
+    """Colour for a grey photo, and no return to the noise."""
     metadata = {"training": {"degradation.name": task}}
     restorer = Restorer(restoration_model(factor=1, metadata=metadata))
     image = np.repeat(photo(12, 9)[..., :1], 3, axis=-1)
     output = restorer(image)
     np.testing.assert_array_equal(output, restorer.network(image))
-    assert np.ptp(output, axis=-1).max() > 1
+    np.testing.assert_array_equal(output, restorer(image, consistency=2))
+    assert restorer.consistency == 0 and np.ptp(output, axis=-1).max() > 1
+
+
+def test_the_factor_chooses_what_ships():
+    for factor, name in pretrained.ENLARGERS.items():
+        assert Restorer.from_pretrained(factor=factor).factor == factor
+        assert Restorer.from_pretrained(name, factor=factor).factor == factor
+        assert super_resolve(photo(3, 5), factor=factor).shape[0] == 3 * factor
+    default = Restorer.from_pretrained()
+    assert default.factor == Restorer.from_pretrained(factor=4).factor == 4
+    with pytest.raises(InputError, match="no shipped model enlarges by 3, but by"):
+        super_resolve(photo(3, 5), factor=3)
+    with pytest.raises(InputError, match="sr_x8_feat: enlarges by 8, not by 4"):
+        Restorer.from_pretrained("sr_x8_feat", factor=4)
+    with pytest.raises(InputError, match="srcnn_x4: enlarges by 4, not by 2"):
+        super_resolve(photo(3, 5), model="srcnn_x4", factor=2)
 
 
 def test_models_and_tiles_that_cannot_be():
@@ -142,7 +179,11 @@ def test_models_and_tiles_that_cannot_be():
         Restorer(model, tile=15)
     with pytest.raises(InputError, match="instance norm looks at the whole image"):
         Restorer(restoration_model(factor=2, norm="instance"), tile=32)
+    with pytest.raises(InputError, match="consistency=-1; use 0"):
+        Restorer(model, consistency=-1)
     restorer = Restorer(model)
+    with pytest.raises(InputError, match="consistency=-2; use 0"):
+        restorer(photo(3, 3), consistency=-2)
     with pytest.raises(InputError, match="mine: enlarges by 2, not by 4"):
         restorer.check_enlarges("mine", 4)
     restorer.check_enlarges("mine", 2)

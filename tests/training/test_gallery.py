@@ -132,9 +132,7 @@ def test_a_start_has_the_models_weights_and_nothing_else_of_it(tmp_path):
     model = style_model({"steps": 9}, **NET)
     write_model(tmp_path / "model.safetensors", model)
     state, origin = start(tmp_path, NET)
-    jax.tree.map(
-        np.testing.assert_array_equal, state.params, model.variables["params"]
-    )
+    jax.tree.map(np.testing.assert_array_equal, state.params, model.variables["params"])
     assert int(state.step) == 0
     assert not any(np.any(x) for x in jax.tree.leaves(state.opt_state[0]))
     assert origin["steps"] == 9 and origin["name"] == tmp_path.name
@@ -208,7 +206,7 @@ def test_the_command_trains_a_gallery(tmp_path, monkeypatch):
     assert (tmp_path / "first/samples/step_000002.png").exists()
 
 
-def test_a_style_added_by_norms_alone_leaves_the_others_bit_equal(tmp_path, monkeypatch):
+def test_a_style_added_by_norms_leaves_the_others_bit_equal(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(GALLERY)
     steps = ["--config=mine.py", "--config.num_steps=2"]
