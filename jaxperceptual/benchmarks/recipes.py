@@ -32,7 +32,6 @@ from jaxperceptual.training.devices import replicate, unreplicate
 from jaxperceptual.training.loop import room_for_photos
 from jaxperceptual.training.step import fit, init_state, make_train_step
 
-ADAM = {"optimizer.learning_rate": 1e-3}
 FALLING = "falling"  # decay_steps at the last step
 EMA = "ema"  # judged are parameters averaged over so many last steps
 
