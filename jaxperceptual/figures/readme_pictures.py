@@ -31,9 +31,8 @@ def cubist():
 
 
 def super_resolution():
-    names = [name for name in pretrained.pretrained_names() if name.startswith("sr")]
-    names = [name for name in names if "x4" in name]
-    names.sort(key=lambda name: "feat" in name)
+    names = [name for name in pretrained.pretrained_names() if "x4" in name]
+    names.sort(key=lambda name: (name == pretrained.ENLARGERS[4], "feat" in name))
     judge = Judge(read_task(names, factor=4, blur=None))
     source = sources.open_source(sources.EMBEDDED)
     strips = []

@@ -19,7 +19,7 @@ MAX_BATCH_PIXELS = 4 * 1024**2
 
 
 def restore_files(
-    restorer: Restorer, todo: Sequence[jobs.Job], *, histogram_match: bool | None = None
+    restorer: Restorer, todo: Sequence[jobs.Job]
 ) -> Iterator[jobs.Result]:
     """Restores and writes; yields each job once it is written, or known not to be.
 
@@ -39,7 +39,7 @@ def restore_files(
         except InputError as error:
             yield jobs.Result(job, error)
             continue
-        output = restorer(image, histogram_match=histogram_match)
+        output = restorer(image)
         with enough_memory(f"an output of {w} x {h} px", "a part of the image"):
             if alpha is not None:
                 alpha = resized_alpha(alpha, w, h)

@@ -14,7 +14,7 @@ FILE_NAME = "model.safetensors"  # within a run folder
 # What ships for those who name no model.
 DEFAULT_STYLE = "style_cubist"
 # By the factor; x4 for those who name no factor either.
-ENLARGERS = {4: "sr_x4_feat", 8: "sr_x8_feat"}
+ENLARGERS = {2: "sr_x2", 4: "sr_x4", 8: "sr_x8_feat"}
 DEFAULT_RESTORATION = ENLARGERS[4]
 GALLERY = "gallery"  # whose styles go by their names
 

@@ -22,7 +22,8 @@ HARDLY_WORSE = 0.5
 
 
 def task_of(name):
-    return "style" if name.startswith("style") else "restoration"
+    style = name.startswith("style") or name == pretrained.GALLERY
+    return "style" if style else "restoration"
 
 
 @pytest.mark.parametrize("name", NAMES)
