@@ -55,5 +55,7 @@ def get_config():
     config.optimizer.learning_rate = 5e-3
     config.optimizer.warmup_steps = 100
     config.optimizer.decay_steps = config.num_steps
-    del config.quick
+    # One more style (--style), by scales and biases of its own: the others stay.
+    del config.quick.net, config.quick.style_size, config.quick.style_weight
+    config.quick.trained = "norms"
     return config

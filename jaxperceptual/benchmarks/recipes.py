@@ -27,7 +27,7 @@ from jaxperceptual.images import sheets, squares
 from jaxperceptual.images.finding import find_images
 from jaxperceptual.images.reading import load_rgb
 from jaxperceptual.images.writing import write_image
-from jaxperceptual.training import initial, run as training_run
+from jaxperceptual.training import initial, reporting, run as training_run
 from jaxperceptual.training.devices import replicate, unreplicate
 from jaxperceptual.training.loop import room_for_photos
 from jaxperceptual.training.step import fit, init_state, make_train_step
@@ -57,6 +57,7 @@ RECIPES = {
     "adam_1e-2_cosine": _adam(1e-2, **COSINE),
     "adam_3e-3_cosine_warm": _adam(3e-3, **COSINE, **{"optimizer.warmup_steps": 20}),
     "adam_5e-3_cosine_warm": _adam(5e-3, **COSINE, **{"optimizer.warmup_steps": 20}),
+    "muon_1e-3_cosine": _muon(1e-3, **COSINE),
     "muon_3e-3_cosine": _muon(3e-3, **COSINE),
     "muon_1e-2_cosine": _muon(1e-2, **COSINE),
     "muon_2e-2_cosine": _muon(2e-2, **COSINE),
@@ -109,6 +110,8 @@ class Runner:
                 state,
                 task=config.task,
                 net_config=made.net_config,
+                goal=made.goal,
+                photos=reporting.sample_photos(""),
                 styles=made.styles,
             )
         step = make_train_step(

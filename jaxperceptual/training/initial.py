@@ -1,6 +1,6 @@
 """A run that starts from a trained network: `init` of a config, `--init` of `train`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,19 +11,26 @@ from flax import traverse_util
 from jaxperceptual.core import files
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.types import Params
+from jaxperceptual.images import sheets
+from jaxperceptual.losses.goal import Goal
 from jaxperceptual.networks import pretrained, registry
 from jaxperceptual.networks.gallery import TABLES
-from jaxperceptual.networks.model_file import Model, read_model
+from jaxperceptual.networks.model_file import Model, build_net, read_model
 from jaxperceptual.training.step import TrainState
 
 NONE = ("", "none")  # what `init` says for a start from random weights
+
+
+NUM_PHOTOS, PHOTO_SIZE = 2, 128  # px, what the nearest styles are found with
 
 
 class Start(NamedTuple):
     """A state to start from, and what it came from, for the record."""
 
     state: TrainState
-    origin: dict[str, Any]  # {"name", "sha256", "steps", "styles"}
+    # {"name", "sha256", "steps", "styles"}; and of a gallery's start, how much of which
+    # style each style began as: "from".
+    origin: dict[str, Any]
 
 
 def start_from(
@@ -32,14 +39,17 @@ def start_from(
     *,
     task: str,
     net_config: Mapping[str, Any],
+    goal: Goal,
+    photos: np.ndarray,
     styles: tuple[str, ...] = (),
 ) -> Start:
     """The fresh state with the weights of the model `name`; step and optimiser as new.
 
-    name: a model as `read_model` takes it. A gallery starts a network of one style from
-        the mean of its styles; "GALLERY:STYLE" from that style.
-    styles: of a gallery, in the order of its rows. Those that the model has keep their
-        rows, others start from the mean of what it has.
+    name: a model as `read_model` takes it; "GALLERY:STYLE" is that one of its styles.
+    goal: what is minimised. A style that a gallery does not have starts as those of its
+        styles which are nearest, by the goal of `photos` [n h w 3] (`nearest`).
+    styles: of a gallery to be trained, in the order of its rows; those that the model
+        has keep their rows.
 
     Raises InputError if the model cannot be read, or is of another architecture.
     """
@@ -48,14 +58,20 @@ def start_from(
     if colon:
         model = model.pick(style)
     _check_architecture(name, model, task, net_config)
-    params = _with_rows(model.variables["params"], _weights(model, styles))
-    found = pretrained.find_model(path)
     origin = {
         "name": pretrained.model_name(path) + colon + style,
-        "sha256": files.sha256(found),
+        "sha256": files.sha256(pretrained.find_model(path)),
         "steps": model.trained.steps,
         "styles": list(model.styles),
     }
+    params = model.variables["params"]
+    if model.styles:
+        weights, new = _start_rows(model, goal, photos, styles)
+        params = _with_rows(params, weights if styles else weights[0])
+        if new:
+            origin["from"] = new
+    elif styles:
+        params = _with_rows(params, np.ones((len(styles), 1), np.float32))
     state = fresh._replace(
         params=jax.tree.map(jnp.asarray, params),
         batch_stats=jax.tree.map(jnp.asarray, model.variables["batch_stats"]),
@@ -63,22 +79,59 @@ def start_from(
     return Start(state, origin)
 
 
-def _weights(model: Model, styles: tuple[str, ...]) -> np.ndarray | None:
-    """[new old], or [old] for a network of one style: of which rows a row is the mean.
+def nearest(model: Model, goal: Goal, photos: np.ndarray, rows: Sequence[int | None]):
+    """[r s], for each of the goal's styles the mixture of the gallery's with the least
+    objective: one of them, or the mean of the best two or three.
 
-    None if the model has no rows to choose from.
+    rows: the goal's styles, by row; [None] for the goal of one style.
     """
-    old = list(model.styles) or [None]
-    mean = np.full(len(old), 1 / len(old), np.float32)
-    if not styles:
-        return mean if model.styles else None
-    own = np.eye(len(old), dtype=np.float32)
-    return np.stack([own[old.index(s)] if s in old else mean for s in styles])
+    net = build_net(model)
+
+    @jax.jit
+    def loss(variables, frozen, photos, weights, row):
+        n = len(photos)
+        outputs = net.apply(
+            variables, photos, train=False, styles=jnp.tile(weights, (n, 1))
+        )
+        of_row = () if row is None else (jnp.full(n, row),)
+        return goal.objective(frozen, outputs, photos, *of_row)[0]
+
+    def of_style(row):
+        def objective(weights):
+            return float(loss(model.variables, goal.frozen, photos, weights, row))
+
+        each = np.eye(len(model.styles), dtype=np.float32)
+        best = each[np.argsort([objective(one) for one in each])]
+        return min((best[:count].mean(0) for count in (1, 2, 3)), key=objective)
+
+    return np.stack([of_style(row) for row in rows])
 
 
-def _with_rows(params: Params, weights: np.ndarray | None) -> Params:
-    if weights is None:
-        return params
+def _start_rows(
+    model: Model, goal: Goal, photos: np.ndarray, styles: tuple[str, ...]
+) -> tuple[np.ndarray, dict[str, dict[str, float]]]:
+    """[new old], of which of the model's rows each row is a mixture; those found."""
+    old = list(model.styles)
+    wanted = styles or (None,)
+    weights = np.float32([[name == other for other in old] for name in wanted])
+    new = [i for i, name in enumerate(wanted) if name not in old]
+    if not new:
+        return weights, {}
+    small = np.stack([sheets.resized(x, PHOTO_SIZE) for x in photos[:NUM_PHOTOS]])
+    rows = new if styles else [None]
+    weights[new] = nearest(model, goal, small, rows)
+    told = {
+        wanted[i] or "style": {
+            name: round(float(w), 3)
+            for name, w in zip(old, weights[i], strict=True)
+            if w
+        }
+        for i in new
+    }
+    return weights, told
+
+
+def _with_rows(params: Params, weights: np.ndarray) -> Params:
 
     def of(path, value):
         if path[-2:-1] != ("norm",) or path[-1] not in TABLES:

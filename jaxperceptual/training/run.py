@@ -160,9 +160,13 @@ def resume(
             fresh,
             task=run.config.task,
             net_config=run.net_config,
+            goal=run.goal,
+            photos=reporting.sample_photos(""),
             styles=run.styles,
         )
-        print(f"starting from {name}, trained for {origin['steps']} steps")
+        print(f"starting from {name}, trained for {origin['steps']:,} steps")
+        for style, rows in origin.get("from", {}).items():
+            print(f"{style} begins as {', '.join(rows)}, the nearest of its styles")
     else:
         state, origin = fresh, None
     if origin:

@@ -10,8 +10,9 @@ from helpers import Command, style_model
 from PIL import Image
 
 from jaxperceptual.core.errors import InputError
+from jaxperceptual.losses.goal import Goal
 from jaxperceptual.losses.objective import Frozen, PerceptualObjective
-from jaxperceptual.networks import registry
+from jaxperceptual.networks import model_file, registry
 from jaxperceptual.networks.model_file import read_model, write_model
 from jaxperceptual.ops import choice
 from jaxperceptual.training import initial
@@ -122,10 +123,37 @@ def fresh(options, tx=None):
     return init_state(jax.random.key(1), net, tx or optax.adam(1e-3), 16)
 
 
-def start(path, options, **more):
+NO_GOAL = Goal(PerceptualObjective(pixel_weight=1.0), Frozen({}, {}), {})
+
+
+def start(path, options, goal=NO_GOAL, **more):
     return initial.start_from(
-        str(path), fresh(options), task="style", net_config=options, **more
+        str(path),
+        fresh(options),
+        task="style",
+        net_config=options,
+        goal=goal,
+        photos=PHOTOS,
+        **more,
     )
+
+
+PHOTOS = np.random.default_rng(3).uniform(0, 255, (2, 128, 128, 3)).astype(np.float32)
+
+
+def goal_like(model, styles):
+    """A goal whose styles are what the model makes of the photos, by weights of rows."""
+    objective = PerceptualObjective(Features(), style={"relu2_2": 1.0})
+    net = model_file.build_net(model)
+    grams = []
+    for weights in styles:
+        made = jax.jit(net.apply, static_argnames="train")(
+            model.variables, PHOTOS[:1], train=False, styles=jnp.float32([weights])
+        )
+        grams.append(objective.style_targets(VARIABLES, np.asarray(made)[0])["relu2_2"])
+    grams = {"relu2_2": jnp.concatenate(grams)}
+    frozen = Frozen(VARIABLES, grams, None, jnp.ones(len(styles)))
+    return Goal(objective, frozen, {})
 
 
 def test_a_start_has_the_models_weights_and_nothing_else_of_it(tmp_path):
@@ -144,14 +172,19 @@ def test_a_galleries_rows_go_where_their_names_are(tmp_path):
     made = style_model(**NET, num_styles=3)
     write_model(tmp_path / "model.safetensors", made._replace(styles=names))
     table = made.variables["params"]["up1"]["norm"]["scale"]
-    state, _ = start(tmp_path, NET | {"num_styles": 3}, styles=("c", "new", "a"))
+    # A new style starts as those of the gallery that are nearest to it.
+    options = NET | {"num_styles": 3}
+    goal = goal_like(made, [(0, 0, 1), (0.5, 0, 0.5), (1, 0, 0)])
+    state, origin = start(tmp_path, options, goal, styles=("c", "new", "a"))
     found = state.params["up1"]["norm"]["scale"]
     np.testing.assert_array_equal(found[::2], table[[2, 0]])  # bit for bit
-    np.testing.assert_allclose(found[1], table.mean(0), rtol=1e-6)
-    alone = start(tmp_path, NET)[0].params["up1"]["norm"]["scale"]
-    np.testing.assert_allclose(alone, table.mean(0), rtol=1e-6)
-    chosen = start(f"{tmp_path}:b", NET)[0].params["up1"]["norm"]["scale"]
-    np.testing.assert_array_equal(chosen, table[1])
+    np.testing.assert_allclose(found[1], (table[0] + table[2]) / 2, rtol=1e-6)
+    assert origin["from"] == {"new": {"a": 0.5, "c": 0.5}}
+    state, origin = start(tmp_path, NET, goal_like(made, [(0, 1, 0)]))
+    np.testing.assert_array_equal(state.params["up1"]["norm"]["scale"], table[1])
+    assert origin["from"] == {"style": {"b": 1.0}}
+    chosen = start(f"{tmp_path}:c", NET)[0].params["up1"]["norm"]["scale"]
+    np.testing.assert_array_equal(chosen, table[2])
 
 
 def test_another_architecture_is_refused_with_both_named(tmp_path):
@@ -225,4 +258,6 @@ def test_a_style_added_by_norms_leaves_the_others_bit_equal(tmp_path, monkeypatc
             second.pick(name).variables["params"],
         )
     table = second.variables["params"]["up1"]["norm"]["scale"]
-    assert (table[1] != (table[0] + table[2]) / 2).any()  # it has learnt
+    begun = second.trained.other["init"]["from"]["my_painting"]
+    begun = sum(w * table[{"b": 0, "photo": 2}[name]] for name, w in begun.items())
+    assert (table[1] != begun).any()  # it has learnt
