@@ -16,6 +16,7 @@ from PIL import Image
 
 import jaxperceptual
 from jaxperceptual import InputError, Restorer, Stylizer
+from jaxperceptual.networks import pretrained
 
 ROUNDED_TWICE = dict(rtol=0, atol=1)  # to 8 bits
 
@@ -159,10 +160,14 @@ def test_saved_and_read_again_is_the_same(models, tmp_path):
 
 def test_the_default_is_what_ships(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "style_cubist").mkdir()  # as a run of that config is called
-    assert Stylizer.from_pretrained().model.trained.steps == 1818
-    with pytest.raises(InputError, match=r"style_cubist: no model.safetensors in"):
-        Stylizer.from_pretrained("style_cubist")
+    (tmp_path / "gallery").mkdir()  # as a run of that config is called
+    shipped = pretrained.gallery_styles()
+    for options, style in (({}, pretrained.DEFAULT_STYLE), ({"style": "wave"}, "wave")):
+        stylizer = Stylizer.from_pretrained(**options)
+        assert stylizer.styles == shipped
+        assert stylizer.model.trained.other["gallery"] == {style: 1.0}
+    with pytest.raises(InputError, match=r"gallery: no model.safetensors in"):
+        Stylizer.from_pretrained("gallery")
 
 
 def test_in_one_line(models, tmp_path):

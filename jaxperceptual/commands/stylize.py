@@ -1,9 +1,16 @@
 """Applies a trained style to photos: files and folders, of any size."""
 
 import argparse
+import math
 
 from jaxperceptual.core import cli
-from jaxperceptual.networks.pretrained import DEFAULT_STYLE
+from jaxperceptual.core.errors import InputError
+from jaxperceptual.networks.pretrained import (
+    DEFAULT_STYLE,
+    GALLERY,
+    pretrained_names,
+    pretrained_path,
+)
 
 DETAILS = """\
 Where the results go:
@@ -19,23 +26,70 @@ Exit status: 0; 1 if some of many photos could not be read (the others are done)
 nothing could be done."""
 
 
+SHEET_SIZE = 320  # px
+
+
 def run(args: argparse.Namespace) -> int:
     from jaxperceptual.inference import jobs
 
-    todo = jobs.plan(args.photos, args.output, label="stylized")
+    if args.list:
+        print(_table(args.model))
+        return 0
+    if not args.photos:
+        raise InputError("no photo named; give one, or --list for the styles there are")
+    todo = jobs.plan(
+        args.photos, args.output, label="styles" if args.sheet else "stylized"
+    )
 
     from jaxperceptual.inference import batches
     from jaxperceptual.inference.stylizer import Stylizer
 
-    results = batches.stylize_files(
-        Stylizer.from_pretrained(args.model),
-        todo,
-        size=args.size,
+    options = dict(
         strength=args.strength,
         preserve_color=args.preserve_color,
-        batch_size=args.batch_size,
+        style_scale=args.style_scale,
     )
+    if args.sheet:
+        if args.style is not None:
+            raise InputError(f"--sheet has every style; leave --style {args.style} off")
+        stylizer = _for_sheets(args.model)
+        size = args.size or SHEET_SIZE
+        results = batches.sheets_of_files(stylizer, todo, size=size, **options)
+    else:
+        stylizer = Stylizer.from_pretrained(args.model, style=args.style)
+        results = batches.stylize_files(
+            stylizer, todo, size=args.size, batch_size=args.batch_size, **options
+        )
     return jobs.run_jobs(results, todo, "stylize")
+
+
+def _for_sheets(name: str | None):
+    from jaxperceptual.inference.stylizer import Stylizer
+    from jaxperceptual.networks.model_file import read_model
+
+    model = read_model(name or pretrained_path(GALLERY))
+    if not model.styles:
+        raise InputError(f"{name}: a network of one style; --sheet needs a gallery")
+    return Stylizer(model, style=next(iter(model.styles)))
+
+
+def _table(name: str | None) -> str:
+    """What --style and --model may say, a line each; of a model, its styles."""
+    from jaxperceptual.networks.model_file import read_model
+
+    model = read_model(name or pretrained_path(GALLERY))
+    named = "" if name is None else f"--model {name} "
+    lines = [f"{named}--style NAME, or a mixture, NAME:0.6,NAME:0.4"]
+    if not model.styles:
+        raise InputError(f"{name}: a network of one style; --list tells of a gallery")
+    width = max(map(len, model.styles)) + 2
+    for style, image in model.styles.items():
+        title = model.trained.config.get(f"styles.{style}.title")
+        lines.append(f"  {style:{width}}{title or image.get('name', '')}".rstrip())
+    alone = [n for n in pretrained_names() if n.startswith("style_")]
+    if name is None and alone:
+        lines += ["--model NAME", *(f"  {n}" for n in alone)]
+    return "\n".join(lines)
 
 
 def parser() -> cli.Parser:
@@ -44,18 +98,33 @@ def parser() -> cli.Parser:
         description=__doc__,
         epilog=DETAILS,
     )
-    made.add_argument("photos", nargs="+", metavar="PHOTO", help="files or folders")
+    made.add_argument("photos", nargs="*", metavar="PHOTO", help="files or folders")
     made.add_argument("-o", "--output", help="a folder, or a file for one photo")
     made.add_argument(
         "--model",
         help="a run folder, a model.safetensors, or the name of a shipped model "
-        f"(default: {DEFAULT_STYLE})",
+        f"(default: the shipped gallery, style {DEFAULT_STYLE})",
+    )
+    made.add_argument(
+        "--style",
+        metavar="NAME",
+        help="one of a gallery's styles, or a mixture: wave:0.6,udnie:0.4",
+    )
+    choice = made.add_mutually_exclusive_group()
+    choice.add_argument(
+        "--list", action="store_true", help="the styles and models that there are"
+    )
+    choice.add_argument(
+        "--sheet",
+        action="store_true",
+        help="every style of the gallery in one picture, PHOTO-styles.jpg",
     )
     made.add_argument(
         "--size",
         type=_positive,
         metavar="N",
-        help="scale photos down to have at most N pixels on the longer side",
+        help="scale photos down to have at most N pixels on the longer side "
+        f"(default with --sheet: {SHEET_SIZE})",
     )
     made.add_argument(
         "--strength",
@@ -63,6 +132,13 @@ def parser() -> cli.Parser:
         default=1.0,
         metavar="S",
         help="0 (the photo) to 1 (all style, the default)",
+    )
+    made.add_argument(
+        "--style-scale",
+        type=_style_scale,
+        default=1.0,
+        metavar="S",
+        help="strokes S times as large: 0.125 to 8 (default: 1)",
     )
     made.add_argument(
         "--preserve-color",
@@ -86,10 +162,20 @@ def _positive(text: str) -> int:
 
 
 def _strength(text: str) -> float:
+    return _number(text, 0.0, 1.0)
+
+
+def _style_scale(text: str) -> float:
+    return _number(text, 0.125, 8.0)
+
+
+def _number(text: str, least: float, most: float) -> float:
     try:
-        strength = float(text)
+        number = float(text)
     except ValueError:
-        strength = -1.0
-    if not 0 <= strength <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: use a number from 0 to 1")
-    return strength
+        number = math.nan
+    if not least <= number <= most:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: use a number from {least:g} to {most:g}"
+        )
+    return number

@@ -80,7 +80,8 @@ def add_style(config: ConfigDict, image: str) -> None:
             f"--style {image}: the gallery has a style {name}; rename the file."
         )
     with config.unlocked():
-        config.styles[name] = ConfigDict(dict(image=image, size=512, weight=0.0))
+        style = dict(title=Path(image).name, image=image, size=512, weight=0.0)
+        config.styles[name] = ConfigDict(style)
 
 
 def apply_quick(config: ConfigDict) -> list[str]:

@@ -45,12 +45,11 @@ class Network:
                 "--model draws figure 5, which needs matplotlib; install it: "
                 "pip install 'jaxperceptual[figures]'."
             )
-        path = pretrained.find_model(name)
-        model = read_model(path)
+        model = read_model(name)
         comparable.check_comparable(model, goal, name)
         self.record = {
             "name": Path(name).resolve().name if Path(name).exists() else name,
-            "sha256": files.sha256(path),
+            "sha256": files.sha256(pretrained.find_model(name)),
             "steps": model.trained.steps,
         }
         self.stylize = Stylizer(model)

@@ -7,7 +7,7 @@ from jaxtyping import UInt8
 from PIL import Image as pil
 
 from jaxperceptual.core.errors import InputError
-from jaxperceptual.core.types import Images
+from jaxperceptual.core.types import AnyArray, Images
 
 FACTORS = (1, 2, 4, 8)
 
@@ -33,6 +33,26 @@ def upsample(images: Images, factor: int) -> jax.Array:
     """Bicubic, [n h w c] -> [n factor*h factor*w c]; may leave [0, 255]."""
     n, h, w, c = images.shape
     return _bicubic(images, (n, h * factor, w * factor, c))
+
+
+def resized(images: AnyArray, height: int, width: int) -> AnyArray:
+    """[h w 3] or [n h w 3] of floats at another size, antialiased bicubic, float32.
+
+    On the host by Pillow, where no program is compiled for a size; else by JAX, which
+    gives the same. May leave [0, 255].
+    """
+    if not isinstance(images, np.ndarray):
+        *n, _, _, c = images.shape
+        return _bicubic(images, (*n, height, width, c))
+    if images.ndim == 4:
+        return np.stack([resized(image, height, width) for image in images])
+    planes = np.moveaxis(images.astype(np.float32), -1, 0)
+    return np.stack([_resized_plane(plane, width, height) for plane in planes], -1)
+
+
+def _resized_plane(plane, width, height):
+    picture = pil.fromarray(np.ascontiguousarray(plane))
+    return np.asarray(picture.resize((width, height), pil.Resampling.BICUBIC))
 
 
 def quantize(images: jax.Array) -> jax.Array:

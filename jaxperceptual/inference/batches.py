@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.memory import enough_memory
+from jaxperceptual.images import sheets
 from jaxperceptual.images.reading import fit, read_header, read_with_alpha
 from jaxperceptual.images.resampling import resized_alpha
 from jaxperceptual.images.writing import check_fits
@@ -54,6 +55,7 @@ def stylize_files(
     size: int | None = None,
     strength: float = 1.0,
     preserve_color: bool = False,
+    style_scale: float = 1.0,
     batch_size: int = 4,
 ) -> Iterator[jobs.Result]:
     """Stylises and writes; yields each job once it is written or found unreadable.
@@ -75,7 +77,11 @@ def stylize_files(
                 photos.setdefault(image.shape, []).append((job, image, alpha))
         for same_shape in photos.values():
             batch = np.stack([image for _, image, _ in same_shape])
-            outputs = _apply(stylizer, batch) if strength > 0 else batch
+            outputs = (
+                _apply(stylizer, batch, style_scale=style_scale)
+                if strength > 0
+                else batch
+            )
             for (job, image, alpha), output in zip(same_shape, outputs, strict=True):
                 mixed = mix(
                     image, output, strength=strength, preserve_color=preserve_color
@@ -109,9 +115,48 @@ def _read_shape(path: Path, size: int | None) -> tuple[int, int] | None:
     return fit(header.height, header.width, size)
 
 
-def _apply(stylizer: Stylizer, batch: np.ndarray) -> np.ndarray:
+def sheets_of_files(
+    stylizer: Stylizer,
+    todo: Sequence[jobs.Job],
+    *,
+    size: int,
+    strength: float = 1.0,
+    preserve_color: bool = False,
+    style_scale: float = 1.0,
+) -> Iterator[jobs.Result]:
+    """Every style of a gallery on each photo, in one labelled picture; as above.
+
+    `size` bounds the longer side of each cell, in pixels.
+    """
+    for job in todo:
+        try:
+            photo, _ = read_with_alpha(job.source, size=size)
+        except InputError as error:
+            yield jobs.Result(job, error)
+            continue
+        cells = [sheets.labelled(photo, "photo")]
+        for style in stylizer.styles:
+            output = _apply(
+                stylizer.with_style(style), photo[None], style_scale=style_scale
+            )
+            mixed = mix(
+                photo, output[0], strength=strength, preserve_color=preserve_color
+            )
+            cells.append(sheets.labelled(mixed, style))
+        jobs.write(job.target, sheets.grid(cells, columns=_columns(cells)), None)
+        yield jobs.Result(job, None)
+
+
+def _columns(cells: Sequence[np.ndarray]) -> int:
+    """Of a grid wider than high, the last row as full as can be."""
+    h, w, _ = cells[0].shape
+    least = max(1, round((1.5 * len(cells) * h / w) ** 0.5))
+    return min(range(least, least + 3), key=lambda n: -len(cells) % n)
+
+
+def _apply(stylizer: Stylizer, batch: np.ndarray, **options) -> np.ndarray:
     n, h, w, _ = batch.shape
     with enough_memory(
         f"{n} image(s) of {w} x {h} px", "a smaller --size or --batch-size"
     ):
-        return stylizer(batch)
+        return stylizer(batch, **options)

@@ -1,8 +1,9 @@
 """A trained style model and a photo of any size to a stylised photo."""
 
+import copy
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ from jaxperceptual.core.memory import give_memory_back
 from jaxperceptual.core.precision import dtype, products
 from jaxperceptual.core.types import AnyArray
 from jaxperceptual.images import color
+from jaxperceptual.images.resampling import resized
 from jaxperceptual.inference.kinds import same_kind
 from jaxperceptual.networks.folding import fold
 from jaxperceptual.networks.model_file import Model, build_net, read_model, write_model
 from jaxperceptual.networks.pretrained import (
     DEFAULT_STYLE,
     FILE_NAME,
+    GALLERY,
     find_model,
     pretrained_path,
 )
@@ -45,26 +48,35 @@ class Stylizer:
     4096 x 4096 therefore takes several GB of memory.
 
     model: whose task is "style"; `from_pretrained` reads one by name.
+    style: of a gallery, which of its styles, or a mixture, as `Model.pick` has it.
     precision: "float32"; "tf32" or "bfloat16" (see `precision`) are faster where the
         device has units for them, and a fraction of a grey level off.
 
     Attributes:
-      model: the model.
-      num_programs: how many have been compiled.
+      model: the model, of one style.
+      styles: of a gallery, the names of its styles.
     """
 
-    def __init__(self, model: Model, *, precision: str = "float32"):
+    def __init__(
+        self,
+        model: Model,
+        *,
+        style: str | Mapping[str, float] | None = None,
+        precision: str = "float32",
+    ):
         if model.task != "style":
             raise InputError(f"a model for {model.task}; give one for style.")
-        self.model = model
-        net = build_net(model, dtype(precision))
-        net, variables = fold(net, model.variables)
+        self._gallery = model
+        self.styles = tuple(model.styles)
+        self.model = model.pick(style)
+        net = build_net(self.model, dtype(precision))
+        net, variables = fold(net, self.model.variables)
         self._variables = jax.device_put(variables)
         self._exact: dict[tuple[int, ...], Callable[..., jax.Array]] = {}
-        self.num_programs = 0
+        self._traced: list[tuple[int, ...]] = []
 
         def apply(variables, images, margin=None):
-            self.num_programs += 1  # while it is traced
+            self._traced.append(images.shape)
             with products(precision):
                 return net.apply(variables, images, train=False, margin=margin)
 
@@ -81,12 +93,34 @@ class Stylizer:
     ) -> "Stylizer":
         """That of a shipped model's name, a run folder or a model file.
 
-        name_or_path: None for the model that ships as the default; a file or folder of
-            the name of a shipped model goes before that.
-        options: as `Stylizer` has them. Raises InputError as `read_model` does.
+        name_or_path: None for the gallery that ships, and its default style where
+            `options` name none; a file or folder of the name of a shipped model goes
+            before that.
+        options: as `Stylizer` has them.
+
+        Raises InputError as `read_model` and `Model.pick` do.
         """
-        path = name_or_path or pretrained_path(DEFAULT_STYLE)
-        return cls(read_model(path, task="style"), **options)
+        if name_or_path is None:
+            name_or_path = pretrained_path(GALLERY)
+            if options.get("style") is None:
+                options["style"] = DEFAULT_STYLE
+        return cls(read_model(name_or_path, task="style"), **options)
+
+    @property
+    def num_programs(self) -> int:
+        """How many have been compiled, for all styles together."""
+        return len(self._traced)
+
+    def with_style(self, style: str | Mapping[str, float]) -> "Stylizer":
+        """This gallery's Stylizer of another style; both share compiled programs.
+
+        Raises InputError as `Model.pick` does.
+        """
+        other = copy.copy(self)
+        other.model = self._gallery.pick(style)
+        net = build_net(other.model)
+        other._variables = jax.device_put(fold(net, other.model.variables)[1])
+        return other
 
     def save_pretrained(self, folder: str | os.PathLike) -> Path:
         """Writes the model into `folder`, for `from_pretrained(folder)`; its path."""
@@ -110,7 +144,12 @@ class Stylizer:
         return self
 
     def __call__(
-        self, images: Any, *, strength: float = 1.0, preserve_color: bool = False
+        self,
+        images: Any,
+        *,
+        strength: float = 1.0,
+        preserve_color: bool = False,
+        style_scale: float = 1.0,
     ) -> Any:
         """Stylises images; the same kind comes back.
 
@@ -118,17 +157,28 @@ class Stylizer:
           images: A path, a Pillow image, a NumPy or JAX array [h w 3] or [n h w 3] in
             [0, 255], or a list of these (`kinds.same_kind`).
           strength, preserve_color: See `mix`.
+          style_scale: How large strokes become: the image is stylised at 1/style_scale
+            of its size, and that enlarged to the image's.
 
         Raises InputError for a file that cannot be read, ValueError for an array of
-        another shape or a strength outside [0, 1].
+        another shape, a strength outside [0, 1] or a style_scale outside [1/8, 8].
         """
         _check_strength(strength)
+        check_style_scale(style_scale)
 
         def stylized(pixels):
-            output = self._stylized(pixels) if strength > 0 else pixels
+            output = self._at_scale(pixels, style_scale) if strength > 0 else pixels
             return mix(pixels, output, strength=strength, preserve_color=preserve_color)
 
         return same_kind(images, stylized)
+
+    def _at_scale(self, images, style_scale):
+        if style_scale == 1:
+            return self._stylized(images)
+        h, w = images.shape[-3:-1]
+        scaled = (max(1, round(side / style_scale)) for side in (h, w))
+        outputs = self._stylized(resized(images, *scaled).clip(0.0, 255.0))
+        return resized(outputs, h, w).clip(0.0, 255.0)
 
     def _stylized(self, images):
         """Float32 [h w 3] or [n h w 3], on the host or a device, to the same."""
@@ -166,31 +216,46 @@ def stylize(
     images: Any,
     *,
     model: str | os.PathLike | Model | Stylizer | None = None,
+    style: str | Mapping[str, float] | None = None,
     strength: float = 1.0,
     preserve_color: bool = False,
+    style_scale: float = 1.0,
 ) -> Any:
     """Stylises images in one line; the same kind comes back (`Stylizer.__call__`).
 
     model: None for the default that ships; or a shipped model's name, a run folder, a
         model file, a model, or a `Stylizer`;
         the last one that a name or path led to is kept for the next call.
+    style: of a gallery, the shipped one if no model is named: "wave", "wave:2,udnie".
     strength, preserve_color: See `mix`.
+    style_scale: See `Stylizer.__call__`.
 
     Raises InputError for a model or a file that cannot be read, ValueError as a
     `Stylizer` does.
     """
     if isinstance(model, Model):
-        model = Stylizer(model)
-    elif not isinstance(model, Stylizer):
-        path = find_model(model) if model else pretrained_path(DEFAULT_STYLE)
-        model = _read(path, path.stat().st_mtime_ns)
-    return model(images, strength=strength, preserve_color=preserve_color)
+        model = Stylizer(model, style=style)
+    elif isinstance(model, Stylizer):
+        model = model if style is None else model.with_style(style)
+    else:
+        if model is None:
+            model, style = pretrained_path(GALLERY), style or DEFAULT_STYLE
+        model = os.fspath(model)
+        picked = style if style is None or isinstance(style, str) else (*style.items(),)
+        model = _read(model, picked, find_model(model).stat().st_mtime_ns)
+    return model(
+        images,
+        strength=strength,
+        preserve_color=preserve_color,
+        style_scale=style_scale,
+    )
 
 
 @functools.lru_cache(1)
-def _read(path: Path, written: int) -> Stylizer:
+def _read(name: str, style: str | tuple | None, written: int) -> Stylizer:
     del written  # another file, another entry
-    return Stylizer.from_pretrained(path)
+    style = dict(style) if isinstance(style, tuple) else style
+    return Stylizer.from_pretrained(name, style=style)
 
 
 def mix(
@@ -218,6 +283,12 @@ def mix(
     if strength == 1:
         return stylized
     return (photo + np.float32(strength) * (stylized - photo)).astype(np.float32)
+
+
+def check_style_scale(style_scale: float) -> None:
+    """ValueError unless it is from 1/8 to 8."""
+    if not 1 / 8 <= style_scale <= 8:
+        raise ValueError(f"style_scale={style_scale}; use 0.125 to 8, 1 for as it is.")
 
 
 def _check_strength(strength: float) -> None:

@@ -47,10 +47,10 @@ class Model(NamedTuple):
     def pick(self, style: str | Mapping[str, float] | None = None) -> "Model":
         """The style network that one style of a gallery is, or a mixture of some.
 
-        style: a name, `"a:0.6,b:0.4"`, or weights by name; None for the first. Of a
-            model that is no gallery, None alone gives that model.
+        style: a name, `"a:0.6,b:0.4"`, or weights by name. Of a model that is no
+            gallery, None alone gives that model.
 
-        Raises InputError for a style that is not there.
+        Raises InputError for a style that is not there, and for a gallery without one.
         """
         if not self.styles:
             if style is None:
@@ -58,7 +58,11 @@ class Model(NamedTuple):
             raise InputError(
                 f"style {style}: this model is a network of one style; name a gallery."
             )
-        style = next(iter(self.styles)) if style is None else style
+        if style is None:
+            raise InputError(
+                f"this model is a gallery of {len(self.styles)} styles; name one: "
+                f"{', '.join(self.styles)}."
+            )
         weights = gallery.parse(style) if isinstance(style, str) else dict(style)
         params = gallery.mixed(
             self.variables["params"], gallery.rows(weights, self.styles)
@@ -122,10 +126,10 @@ def read_model(path: str | os.PathLike, *, task: str = "style") -> Model:
     """Reads a model file, the one in a run folder, or one of `pretrained_names()`.
 
     Raises InputError if it is missing, truncated, not a model of ours, for another
-    task, or if its tensors are not those of its network or not finite. The name of a
-    style of the shipped gallery gives that one's network (`Model.pick`).
+    task, or if its tensors are not those of its network or not finite. A name with a
+    style (`pretrained.split_style`) gives that one's network (`Model.pick`).
     """
-    given, path = os.fspath(path), pretrained.find_model(path)
+    (_, style), path = pretrained.split_style(path), pretrained.find_model(path)
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
@@ -153,7 +157,7 @@ def read_model(path: str | os.PathLike, *, task: str = "style") -> Model:
     metadata = {key: value for key, value in config.items() if key not in _HEADER}
     variables = {"batch_stats": {}} | variables
     model = Model(task, config["net"], variables, Trained.parse(metadata), styles)
-    return model.pick(given) if pretrained.is_style(given, path) else model
+    return model if style is None else model.pick(style)
 
 
 def _check_header(header: Mapping[str, str], task: str, path: Path) -> dict[str, Any]:

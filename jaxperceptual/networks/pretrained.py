@@ -11,19 +11,19 @@ import safetensors
 from jaxperceptual.core.errors import InputError
 
 FILE_NAME = "model.safetensors"  # within a run folder
+GALLERY = "gallery"  # whose styles go by their names
 # What ships for those who name no model.
-DEFAULT_STYLE = "style_cubist"
+DEFAULT_STYLE = "starry_night"  # of the gallery
 # By the factor; x4 for those who name no factor either.
 ENLARGERS = {2: "sr_x2", 4: "sr_x4", 8: "sr_x8_feat"}
 DEFAULT_RESTORATION = ENLARGERS[4]
-GALLERY = "gallery"  # whose styles go by their names
 
 _PRETRAINED = Path(str(resources.files("jaxperceptual"))) / "pretrained"
 
 
 def find_model(path: str | os.PathLike) -> Path:
     """The model file that `path` means: itself, a run folder's, or a shipped name's."""
-    given, path = os.fspath(path), Path(path)
+    given, path = os.fspath(path), Path(split_style(path)[0])
     if path.is_dir():
         if (path / FILE_NAME).is_file():
             return path / FILE_NAME
@@ -33,10 +33,9 @@ def find_model(path: str | os.PathLike) -> Path:
         )
     if path.exists():
         return path
-    if given in pretrained_names():
-        return pretrained_path(given)
-    if given in gallery_styles():
-        return pretrained_path(GALLERY)
+    name = os.fspath(path)
+    if name in pretrained_names():
+        return pretrained_path(name)
     names = ", ".join([*gallery_styles(), *pretrained_names()]) or "none"
     raise InputError(
         f"{given}: no such model; give a model file, a run folder of jaxperceptual "
@@ -44,18 +43,33 @@ def find_model(path: str | os.PathLike) -> Path:
     )
 
 
-def is_style(given: str, found: Path) -> bool:
-    """Whether `given`, which led to `found`, is a style of the shipped gallery."""
-    shipped = _PRETRAINED / f"{GALLERY}.safetensors"
-    return found == shipped and not Path(given).exists() and given in gallery_styles()
+def split_style(given: str | os.PathLike) -> tuple[str, str | None]:
+    """`"runs/mine:wave"` as its model and its style; a shipped style alone likewise.
+
+    ("gallery", "wave") for "gallery:wave" and "wave", ("runs/mine", None) for
+    "runs/mine". A file or folder of the whole name goes before that.
+    """
+    given = os.fspath(given)
+    if Path(given).exists() or given in pretrained_names():
+        return given, None
+    if given in gallery_styles():
+        return GALLERY, given
+    path, _, style = given.partition(":")
+    if style and (Path(path).exists() or path in pretrained_names()):
+        return path, style
+    return given, None
 
 
-@functools.cache
 def gallery_styles() -> tuple[str, ...]:
     """The styles of the shipped gallery, in its order; each is a model's name too."""
     if GALLERY not in pretrained_names():
         return ()
-    with safetensors.safe_open(pretrained_path(GALLERY), framework="numpy") as file:
+    return _styles_of(pretrained_path(GALLERY))
+
+
+@functools.cache
+def _styles_of(path: Path) -> tuple[str, ...]:
+    with safetensors.safe_open(path, framework="numpy") as file:
         return tuple(json.loads(file.metadata()["styles"]))
 
 
@@ -65,9 +79,9 @@ def model_name(path: str | os.PathLike) -> str:
     Raises InputError if there is no such model.
     """
     found = find_model(path).resolve()
-    if is_style(os.fspath(path), found):
-        return os.fspath(path)
-    return found.parent.name if found.name == FILE_NAME else found.stem
+    name = found.parent.name if found.name == FILE_NAME else found.stem
+    _, style = split_style(path)
+    return style if style and name == GALLERY else f"{name}:{style}" if style else name
 
 
 def pretrained_names() -> list[str]:

@@ -80,8 +80,7 @@ def check_same_run(old: dict, new: dict, workdir: Path) -> None:
     """InputError if continuing `old` with `new` would make a run that is neither.
 
     What the objective and a gallery have must be the same; of all else, what both
-    records tell. Keys
-    that `old` was written before count as having had their default.
+    records tell. Keys that `old` was written before count as having had their default.
     """
     was, now = (
         records.flatten({**record, "config": records.completed(record["config"])})
@@ -91,6 +90,8 @@ def check_same_run(old: dict, new: dict, workdir: Path) -> None:
     def is_free(key: str) -> bool:
         name = key.removeprefix("config.")
         if name in _FREE_KEYS or name.startswith("quick."):
+            return True
+        if name.startswith("styles.") and name.endswith(".title"):
             return True
         told = key in was and key in now
         return not told and not name.startswith(("objective.", "styles."))

@@ -45,7 +45,7 @@ def start_from(
 ) -> Start:
     """The fresh state with the weights of the model `name`; step and optimiser as new.
 
-    name: a model as `read_model` takes it; "GALLERY:STYLE" is that one of its styles.
+    name: a model as `read_model` takes it.
     goal: what is minimised. A style that a gallery does not have starts as those of its
         styles which are nearest, by the goal of `photos` [n h w 3] (`nearest`).
     styles: of a gallery to be trained, in the order of its rows; those that the model
@@ -53,14 +53,11 @@ def start_from(
 
     Raises InputError if the model cannot be read, or is of another architecture.
     """
-    path, colon, style = name.partition(":")
-    model = read_model(path, task=task)
-    if colon:
-        model = model.pick(style)
+    model = read_model(name, task=task)
     _check_architecture(name, model, task, net_config)
     origin = {
-        "name": pretrained.model_name(path) + colon + style,
-        "sha256": files.sha256(pretrained.find_model(path)),
+        "name": pretrained.model_name(name),
+        "sha256": files.sha256(pretrained.find_model(name)),
         "steps": model.trained.steps,
         "styles": list(model.styles),
     }

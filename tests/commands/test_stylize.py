@@ -13,6 +13,7 @@ import pytest
 from helpers import ROOT, Command, style_model
 from tolerances import ROUNDED_TO_8_BITS
 
+from jaxperceptual.core.errors import InputError
 from jaxperceptual.images.reading import read_image
 from jaxperceptual.inference import batches, stylizer
 from jaxperceptual.inference.jobs import Job
@@ -30,10 +31,11 @@ run = Command("stylize")
 class Inverted(Stylizer):
     """Stands in for the network, which takes seconds to compile for each shape."""
 
-    def __init__(self, model):
+    def __init__(self, model, style=None):
+        assert style is None
         self.shapes = []
 
-    def __call__(self, images):
+    def __call__(self, images, style_scale=1.0):
         self.shapes.append(images.shape)
         return 255 - images
 
@@ -62,6 +64,60 @@ def stylize(model, tmp_path, monkeypatch):
         return stopped.value.code, out.getvalue(), err.getvalue()
 
     return stylize
+
+
+@pytest.fixture(scope="module")
+def gallery(tmp_path_factory):
+    """A gallery of three styles, of which one has a title."""
+    folder = tmp_path_factory.mktemp("runs") / "gallery"
+    styles = {"dots": {"name": "dots.jpg"}, "wave": {"name": "wave.jpg"}, "photo": {}}
+    told = {"training": {"styles.wave.title": "Hokusai, The Great Wave"}}
+    made = style_model(told, norm="instance", num_styles=3)
+    write_model(folder / pretrained.FILE_NAME, made._replace(styles=styles))
+    return folder
+
+
+def test_a_gallery_is_listed_picked_mixed_and_shown(
+    gallery, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    model = f"--model={gallery}"
+    assert run(model, "--list") == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert [line.split(maxsplit=1) for line in listed[1:]] == [
+        ["dots", "dots.jpg"],
+        ["wave", "Hokusai, The Great Wave"],
+        ["photo"],
+    ]
+    save("photo.png", 20, 24)
+    photo = read_image("photo.png")
+    outputs = {}
+    for style in ("dots", "wave:3,photo", "photo"):
+        assert run(model, f"--style={style}", "photo.png", "-o=out.png") == 0
+        outputs[style] = read_image("out.png")
+        expected = Stylizer.from_pretrained(gallery, style=style)(photo)
+        np.testing.assert_allclose(outputs[style], expected, **ROUNDED_TO_8_BITS)
+    assert run(f"{model}:dots", "photo.png", "-o=out.png") == 0
+    np.testing.assert_array_equal(read_image("out.png"), outputs["dots"])
+    assert run(model, "--sheet", "photo.png") == 0
+    sheet = read_image("photo-styles.png")
+    # Cells stand as wide as their labels; of the outputs each pixel is somewhere.
+    for image in (photo, outputs["dots"], outputs["photo"]):
+        assert _find(sheet, np.rint(image))
+    for argv, message in (
+        ([model, "photo.png"], "a gallery of 3 styles; name one: dots, wave, photo"),
+        ([model, "--style=dot", "photo.png"], "dot: not in it; there is dots"),
+        ([model, "--style=dots", "--sheet", "photo.png"], "leave --style dots off"),
+    ):
+        with pytest.raises(InputError, match=message):
+            run(*argv)
+
+
+def _find(sheet, image):
+    """Whether the image stands somewhere in the sheet, to a level of rounding."""
+    h, w, _ = image.shape
+    windows = np.lib.stride_tricks.sliding_window_view(sheet, (h, w, 3))
+    return abs(windows - image).max(axis=(-1, -2, -3)).min() <= 1
 
 
 def save(path, h=6, w=8, mode="RGB", seed=0, **options):
@@ -208,7 +264,11 @@ def test_one_bad_photo_among_many(stylize):
         (["ok.png", "--size", "0"], "'0': use a whole number from 1 up"),
         (["ok.png", "--batch-size", "2.5"], "'2.5': use a whole number from 1 up"),
         (["ok.png", "--sise", "8"], "unrecognized arguments: --sise"),
-        ([], "the following arguments are required: PHOTO"),
+        (["ok.png", "--style-scale", "9"], "'9': use a number from 0.125 to 8"),
+        ([], "no photo named; give one, or --list"),
+        (["ok.png", "--sheet"], "a network of one style; --sheet needs a gallery"),
+        (["--list"], "a network of one style; --list tells of a gallery"),
+        (["ok.png", "--list", "--sheet"], "--sheet: not allowed with argument --list"),
         (["ok.png", "--model", "gone"], "gone: no such model"),
         (["ok.png", "--model", "hollow"], "no model.safetensors in this folder"),
         (["ok.png", "--model", "ok.png"], "ok.png: not a whole safetensors file"),
@@ -273,7 +333,7 @@ def test_a_disk_that_refuses(stylize, monkeypatch):
 def test_out_of_memory_is_said(stylize, monkeypatch):
     save("ok.png")
 
-    def exhaust(self, images):
+    def exhaust(self, images, style_scale):
         raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory")
 
     monkeypatch.setattr(Inverted, "__call__", exhaust)

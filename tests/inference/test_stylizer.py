@@ -90,6 +90,38 @@ def test_many_sizes_share_a_program(compilations):
     assert not compilations
 
 
+def test_at_another_scale_it_is_the_smaller_image_enlarged(stylizer):
+    image = photo(40, 30)
+    planes = [PIL.Image.fromarray(plane) for plane in np.moveaxis(image, -1, 0)]
+    bicubic = PIL.Image.Resampling.BICUBIC
+    small = np.stack([np.asarray(p.resize((20, 27), bicubic)) for p in planes], -1)
+    output = jnp.asarray(stylizer(small.clip(0, 255)))
+    expected = jax.image.resize(output, (40, 30, 3), "bicubic").clip(0, 255)
+    found = stylizer(image, style_scale=1.5)
+    assert np.ptp(found) > 20
+    np.testing.assert_allclose(found, expected, **THROUGH_A_NETWORK)
+    # On a device, likewise.
+    found = stylizer(jnp.asarray(image)[None], style_scale=1.5)
+    np.testing.assert_allclose(found[0], expected, **THROUGH_A_NETWORK)
+    with pytest.raises(ValueError, match="style_scale=9.0; use 0.125 to 8"):
+        stylizer(image, style_scale=9.0)
+
+
+def test_styles_of_a_gallery_share_their_programs():
+    model = style_model(norm="instance", num_styles=2)
+    model = model._replace(styles={"a": {}, "b": {}})
+    first = Stylizer(model, style="a")
+    second = first.with_style("a:1,b:3")
+    image = photo(9, 7)
+    assert np.ptp(first(image) - second(image)) > 5
+    assert first.num_programs == second.num_programs == 1
+    alone = Stylizer(model, style={"a": 0.25, "b": 0.75})(image)
+    np.testing.assert_allclose(second(image), alone, **PIXEL_ROUNDINGS)
+    np.testing.assert_allclose(
+        stylize(image, model=first, style="b"), first.with_style("b")(image)
+    )
+
+
 @pytest.mark.parametrize("norm", ["batch", "instance"])
 @pytest.mark.parametrize("upsample", ["transposed", "resize"])
 def test_a_canvas_changes_nothing(norm, upsample):

@@ -38,7 +38,7 @@ def test_an_image_in_a_batch_comes_out_as_by_its_style_alone(model):
     found = jax.jit(build_net(model).apply, static_argnames="train")(
         model.variables, photos, train=False, styles=styles
     )
-    for i, style in enumerate((mixture, "wave", None)):
+    for i, style in enumerate((mixture, "wave", "night")):
         alone = Stylizer(model.pick(style))(photos[i])
         np.testing.assert_allclose(found[i], alone, atol=2e-3)
     assert relative_error(np.asarray(found[0]), np.asarray(found[1])) > 0.01
@@ -62,6 +62,10 @@ def test_the_file_keeps_the_styles_names_in_order(model, tmp_path):
     write_model(tmp_path / "gallery.safetensors", model)
     found = read_model(tmp_path / "gallery.safetensors")
     assert list(found.styles) == list(NAMES) and found.styles == model.styles
+    name = f"{tmp_path / 'gallery.safetensors'}:wave:3,night"
+    mixed = model.pick({"wave": 0.75, "night": 0.25}).variables["params"]
+    found = read_model(name).variables["params"]
+    jax.tree.map(np.testing.assert_array_equal, found, mixed)
     with pytest.raises(InputError, match="3 styles in its norms.* names 0"):
         write_model(tmp_path / "bad.safetensors", model._replace(styles={}))
 
@@ -90,6 +94,8 @@ def test_a_style_that_is_not_there_is_refused(model):
         model.pick("sunset")
     with pytest.raises(InputError, match="a network of one style"):
         style_model().pick("night")
+    with pytest.raises(InputError, match="a gallery of 3 styles; name one: night,"):
+        model.pick(None)
 
 
 def test_batch_norm_cannot_hold_many_styles():

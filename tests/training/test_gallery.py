@@ -142,7 +142,7 @@ PHOTOS = np.random.default_rng(3).uniform(0, 255, (2, 128, 128, 3)).astype(np.fl
 
 
 def goal_like(model, styles):
-    """A goal whose styles are what the model makes of the photos, by weights of rows."""
+    """A goal whose styles are the model's outputs by these weights of its rows."""
     objective = PerceptualObjective(Features(), style={"relu2_2": 1.0})
     net = model_file.build_net(model)
     grams = []
