@@ -8,6 +8,7 @@ def get_config() -> ConfigDict:
     config.task = "restoration"
     config.seed = 0
     config.num_steps = 200_000  # 800,000 patches / 4 a step
+    config.loss_network = "vgg16"  # or alexnet, which has other layers
     config.vgg = "vgg16_torchvision"
     config.net = ConfigDict(
         dict(

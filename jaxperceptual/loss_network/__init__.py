@@ -2,7 +2,7 @@
 
 `vgg` is the arithmetic, `vgg_layers` its table. Weights come from other people's files
 (`containers`, `dialects`, `conversion`) into one of ours (`weights`), found by name
-(`store`). Another network is a Linen module here whose `apply(variables, images,
-layers)` gives activations by layer: `losses.goal.build_objective` names the one in use,
-and `vgg_layers.check_layers` the layers that exist. Imports `core`, `ops`.
+(`store`). `alexnet` is another network, `phi` chooses: a Linen module whose
+`apply(variables, images, layers)` gives activations by layer, and which has
+`check_layers` and `freeze`. Imports `core`, `ops`.
 """

@@ -48,6 +48,16 @@ class VGG16(nn.Module):
         stored = store.load(name_or_path)
         return cls(stored.preprocessing, dtype), freeze(stored.params, layers)
 
+    @staticmethod
+    def check_layers(layers: Iterable[str]) -> tuple[str, ...]:
+        """The names as a tuple; InputError for none, or for one that is not there."""
+        return check_layers(layers)
+
+    @staticmethod
+    def freeze(params: Mapping[str, Params], layers: Iterable[str]) -> Params:
+        """Variables for `apply`, as the module's `freeze` makes them."""
+        return freeze(params, layers)
+
     @nn.compact
     def __call__(self, images: Images, layers: Iterable[str]) -> dict[str, jax.Array]:
         """Activations of `layers` by name; InputError for a layer that is none."""

@@ -1,6 +1,6 @@
 """VGG-16's layers by name (Simonyan and Zisserman 2014, configuration D): a table."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from jaxperceptual.core.errors import InputError
 
@@ -26,14 +26,16 @@ LAYERS = tuple(
 )
 
 
-def check_layers(layers: Iterable[str]) -> tuple[str, ...]:
+def check_layers(
+    layers: Iterable[str], known: Sequence[str] = LAYERS, network: str = "VGG-16"
+) -> tuple[str, ...]:
     """The names as a tuple; InputError for none, or for one that does not exist."""
     layers = tuple(layers)
     if not layers:
-        raise InputError("no VGG layer named; use for example relu2_2.")
+        raise InputError(f"no layer of {network} named; use for example {known[2]}.")
     for name in layers:
-        if name not in LAYERS:
+        if name not in known:
             raise InputError(
-                f"VGG-16 has no layer {name!r}; use one of {', '.join(LAYERS)}."
+                f"{network} has no layer {name!r}; use one of {', '.join(known)}."
             )
     return layers

@@ -18,7 +18,7 @@ from jaxperceptual.core import precision
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.memory import give_memory_back
 from jaxperceptual.core.types import Image, Images
-from jaxperceptual.loss_network import store, vgg
+from jaxperceptual.loss_network import phi
 from jaxperceptual.loss_network.weights import VGGWeights
 from jaxperceptual.losses import style_weight
 from jaxperceptual.losses.objective import Frozen, PerceptualObjective
@@ -45,16 +45,28 @@ def build_objective(
     weights = config.objective.to_dict()
     if not any(any(weights[kind].values()) for kind in ("content", "style")):
         return PerceptualObjective(**weights), None
-    stored = store.load(config.vgg)
-    network = vgg.VGG16(stored.preprocessing, precision.dtype(config.precision))
+    network, stored = phi.load(
+        config.get("loss_network", phi.VGG16),
+        config.vgg,
+        dtype=precision.dtype(config.precision),
+    )
     return PerceptualObjective(network, **weights), stored
+
+
+def _told(config: ConfigDict, stored: VGGWeights) -> dict[str, str]:
+    """The loss network's weights, for a record."""
+    network = config.get("loss_network", phi.VGG16)
+    name = config.vgg if network == phi.VGG16 else network
+    return {"name": name, "fingerprint": stored.fingerprint}
 
 
 def freeze(
     objective: PerceptualObjective, stored: VGGWeights | None, style: Image | None
 ) -> Frozen:
     """What the objective reads at every step: the network, and the style's Grams."""
-    variables = vgg.freeze(stored.params, objective.layers) if stored else {}
+    variables = {}
+    if stored:
+        variables = objective.network.freeze(stored.params, objective.layers)
     return objective.freeze(variables, style)
 
 
@@ -72,7 +84,7 @@ def build_gallery_goal(
         raise InputError(
             "every layer's weight in the objective is 0; a gallery needs style weights."
         )
-    variables = vgg.freeze(stored.params, objective.layers)
+    variables = objective.network.freeze(stored.params, objective.layers)
     # Each size of painting is a program: they are compiled side by side.
     with futures.ThreadPoolExecutor() as pool:
         found = list(
@@ -93,7 +105,7 @@ def build_gallery_goal(
             found_weights[f"styles.{name}.weight"] = weight
         weights.append(weight)
     record = {
-        "vgg": {"name": config.vgg, "fingerprint": stored.fingerprint},
+        "vgg": _told(config, stored),
         "found": found_weights,
         "styles": {
             name: {"name": style.name, "sha256": style.sha256} if style else {}
@@ -119,7 +131,7 @@ def build_goal(
     objective, stored = build_objective(config)
     record: dict[str, Any] = {"found": {}}
     if stored:
-        record["vgg"] = {"name": config.vgg, "fingerprint": stored.fingerprint}
+        record["vgg"] = _told(config, stored)
     weights = config.objective.to_dict()
     if style is not None:
         record["style"] = {"name": style.name, "sha256": style.sha256}

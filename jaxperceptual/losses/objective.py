@@ -88,7 +88,7 @@ class PerceptualObjective:
             kept = {name: w for name, w in getattr(self, field).items() if w}
             object.__setattr__(self, field, kept)
         if self.layers:
-            check_layers(self.layers)
+            getattr(self.network, "check_layers", check_layers)(self.layers)
             if self.network is None:
                 raise InputError(
                     f"{self.layers[0]} has a weight, and there is no loss network; "

@@ -10,7 +10,7 @@ from torch import nn
 from jaxperceptual.benchmarks.torch.networks import Conv
 from jaxperceptual.benchmarks.torch.tensors import as_tensor, nchw
 from jaxperceptual.images.color import LUMA_WEIGHTS
-from jaxperceptual.loss_network.vgg_layers import LAYERS
+from jaxperceptual.loss_network.vgg_layers import LAYERS, check_layers
 from jaxperceptual.loss_network.weights import VGGWeights
 
 
@@ -19,6 +19,7 @@ class VGG16(nn.Module):
 
     def __init__(self, weights: VGGWeights, layers: Iterable[str]):
         super().__init__()
+        layers = check_layers(layers, network="PyTorch's reference, a VGG-16,")
         names = LAYERS[: max(map(LAYERS.index, layers)) + 1]
         self.convs = nn.ModuleDict(
             {
