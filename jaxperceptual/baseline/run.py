@@ -121,7 +121,7 @@ def run(work: Work, goal: Goal, *, command: str = "") -> tuple[int, Results]:
 
 def noise_for(name: str, *, seed: int, size: int) -> Image:
     """An image's start, whichever others there are: white noise [size size 3]."""
-    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}/{name}".encode(errors="surrogateescape")).digest()
     return white_noise(int.from_bytes(digest[:8], "big"), size)
 
 

@@ -19,7 +19,8 @@ Where the results go:
   -o out/        file names are kept, and sub-folders of folders, below out/
   -o FILE.jpg    for a single photo
 The format stays that of the photo (what cannot be written, as GIF, becomes PNG), its
-EXIF orientation is applied, alpha is kept. Earlier results of the same name are
+EXIF orientation is applied, colours become sRGB, alpha is kept; date, place, camera and
+resolution too, where the format has room. Earlier results of the same name are
 replaced; an input never is: a result that would land on one is an error.
 
 Exit status: 0; 1 if some of many photos could not be read (the others are done); 2 if
@@ -58,7 +59,12 @@ def run(args: argparse.Namespace) -> int:
     else:
         stylizer = Stylizer.from_pretrained(args.model, style=args.style)
         results = batches.stylize_files(
-            stylizer, todo, size=args.size, batch_size=args.batch_size, **options
+            stylizer,
+            todo,
+            size=args.size,
+            batch_size=args.batch_size,
+            strip_metadata=args.strip_metadata,
+            **options,
         )
     return jobs.run_jobs(results, todo, "stylize")
 
@@ -151,6 +157,11 @@ def parser() -> cli.Parser:
         default=4,
         metavar="N",
         help="photos of equal size that are stylised at once (default: 4)",
+    )
+    made.add_argument(
+        "--strip-metadata",
+        action="store_true",
+        help="leave out date, place, camera and resolution, which are kept otherwise",
     )
     return made
 

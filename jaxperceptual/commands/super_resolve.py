@@ -12,7 +12,8 @@ Where the results go:
   -o out/        file names are kept, and sub-folders of folders, below out/
   -o FILE.png    for a single photo
 The format stays that of the photo (what cannot be written, as GIF, becomes PNG), its
-EXIF orientation is applied, alpha is kept and enlarged, grey stays grey. Earlier
+EXIF orientation is applied, colours become sRGB, alpha is kept and enlarged, grey stays
+grey; date, place, camera and resolution are kept where the format has room. Earlier
 results of the same name are replaced; an input never is.
 
 Exit status: 0; 1 if some of many photos could not be read (the others are done); 2 if
@@ -32,7 +33,8 @@ def run(args: argparse.Namespace) -> int:
     )
     restorer.check_enlarges(args.model or DEFAULT_RESTORATION)
     todo = jobs.plan(args.photos, args.output, label=f"x{restorer.factor}")
-    return jobs.run_jobs(batches.restore_files(restorer, todo), todo, "super_resolve")
+    results = batches.restore_files(restorer, todo, strip_metadata=args.strip_metadata)
+    return jobs.run_jobs(results, todo, "super_resolve")
 
 
 def parser() -> cli.Parser:
@@ -78,5 +80,10 @@ def parser() -> cli.Parser:
         default=False,
         help="give the result the photo's histogram, before that: the paper's last "
         "step, with --consistency 0",
+    )
+    made.add_argument(
+        "--strip-metadata",
+        action="store_true",
+        help="leave out date, place, camera and resolution, which are kept otherwise",
     )
     return made

@@ -6,6 +6,7 @@ wrong flag answer at once.
 """
 
 import argparse
+import codecs
 import shlex
 import sys
 from collections.abc import Sequence
@@ -66,6 +67,10 @@ def call(command: ModuleType, argv: Sequence[str]) -> int:
 
 def main(command: ModuleType, argv: Sequence[str]) -> NoReturn:
     """`call`, and exits; an `InputError` is one line on stderr and exit code 2."""
+    codecs.register_error("any_name", _any_name)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="any_name")
     prog = command.parser().prog
     try:
         code = call(command, argv)
@@ -82,6 +87,19 @@ def main(command: ModuleType, argv: Sequence[str]) -> NoReturn:
         print(f"{prog}: interrupted", file=sys.stderr)
         code = 130
     raise SystemExit(code)
+
+
+def _any_name(error: UnicodeError) -> tuple[bytes, int]:
+    """Bytes in file names as they are, and escapes for what a terminal lacks."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    part = error.object[error.start : error.end]
+    return b"".join(
+        bytes([ord(c) - 0xDC00])
+        if 0xDC80 <= ord(c) <= 0xDCFF
+        else c.encode("ascii", "backslashreplace")
+        for c in part
+    ), error.end
 
 
 def _program(prog: str) -> list[str]:

@@ -30,9 +30,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """The whole of a small text file, or nothing."""
+    """The whole of a small text file, or nothing; file names in it are their bytes."""
     with replacing(path) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="surrogateescape"))
 
 
 def sha256(path: Path) -> str:

@@ -100,7 +100,9 @@ class Loader:
         self._source = sources.open_source(str(source), data_dir=data_dir)
         self.num_images = len(self._source)
         names = "\n".join(self._source.name(i) for i in range(self.num_images))
-        self.names_hash = hashlib.sha256(names.encode()).hexdigest()
+        self.names_hash = hashlib.sha256(
+            names.encode(errors="surrogateescape")
+        ).hexdigest()
         self.wait_seconds = 0.0
         self.skipped: dict[str, str] = {}
         self._on_skip = on_skip or _print_skip

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from PIL import Image as pil
 
 from jaxperceptual.core.errors import InputError
-from jaxperceptual.images.finding import IMAGE_SUFFIXES, find_images
+from jaxperceptual.images.finding import find_images
+from jaxperceptual.images.formats import IMAGE_SUFFIXES, check_regular
 from jaxperceptual.images.reading import load_rgb
 
 EMBEDDED = "embedded"
@@ -94,6 +95,7 @@ class _Files(Source):
 
     def load(self, i: int, at_least: int | None) -> pil.Image:
         entry = self._entries[i]
+        check_regular(entry.path)
         try:
             # Opened for each read: no position or descriptor that threads or
             # processes could share, and little beside the decoding (20 us to 5 ms).

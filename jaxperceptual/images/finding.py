@@ -5,11 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxperceptual.core.errors import InputError
-
-IMAGE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"),
-    *(".gif", ".ppm", ".pgm"),
-)
+from jaxperceptual.images.formats import IMAGE_SUFFIXES
 
 
 def find_images(

@@ -3,31 +3,23 @@
 Whatever a file holds becomes 8-bit RGB, upright: EXIF orientation is applied; grey,
 palette, 1-bit and CMYK pictures (Adobe's inverted JPEGs included) are converted;
 16-bit grey v becomes v / 257, 16-bit colour keeps its high byte; what is transparent
-is laid over white. Of an animation the first frame counts. Embedded colour profiles
-are ignored.
+is laid over white. Of an animation the first frame counts. Colours of an embedded
+profile, as the Display P3 of a phone, are converted to sRGB.
 """
 
-import io
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image as pil, UnidentifiedImageError
+from PIL import Image as pil
 
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.types import Image
-
-MAX_PIXELS = 200_000_000  # decoded: 600 MB as bytes, 2.4 GB as float32
-
-# Pillow's own guard warns at 89 and refuses at 179 million pixels. The guard is one
-# number for the process, and so is what becomes of its warning; set once, both hold
-# in every thread that decodes, where `warnings.catch_warnings` would not.
-pil.MAX_IMAGE_PIXELS = MAX_PIXELS
-warnings.simplefilter("error", pil.DecompressionBombWarning)
+from jaxperceptual.images import profiles
+from jaxperceptual.images.formats import open_picture
 
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 _UPRIGHT = {
@@ -111,11 +103,13 @@ def read_header(path: str | Path) -> Header:
     Whether the pixels can be decoded is not known by that.
     """
     try:
-        with pil.open(path) as picture:
+        with open_picture(path) as picture:
             mode = picture.mode
             grey = mode in ("1", "L", "LA", "F") or mode[0] == "I"
             width, height = picture.size
             turned = _orientation(picture) in _LYING
+    except InputError:
+        raise
     except Exception as error:  # see `_open`
         reason = _reason(error)
     else:
@@ -150,22 +144,16 @@ def _open(
     hint: Callable[[int, int], Sequence[int]] | None,
 ) -> tuple[pil.Image, pil.Image | None]:
     """(RGB over white, alpha or None); `hint(width, height)` is size enough."""
-    try:
-        data = source if isinstance(source, bytes) else Path(source).read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{name}: no such file; check the path.") from None
-    except OSError as error:
-        raise InputError(
-            f"{name}: cannot be opened ({error.strerror}); give an image file."
-        ) from None
-    if not data:
+    if source == b"":
         raise InputError(f"{name}: the file is empty (0 bytes); replace it.")
     try:
-        with pil.open(io.BytesIO(data)) as picture:
+        with open_picture(source) as picture:
             if hint is not None:
                 picture.draft(None, tuple(hint(*picture.size)))
             picture.load()
             return _convert(_upright(picture))
+    except InputError:
+        raise
     # Pillow's decoders meet damaged bytes with SyntaxError, struct.error, IndexError
     # and more, by format; whichever it is, the file is the cause.
     except Exception as error:
@@ -177,10 +165,6 @@ def _open(
 
 def _reason(error: Exception) -> str:
     """Why Pillow could not read an image."""
-    if isinstance(error, UnidentifiedImageError):
-        return "no known image format"
-    if isinstance(error, pil.DecompressionBombError | pil.DecompressionBombWarning):
-        return f"more than {MAX_PIXELS // 1_000_000} million pixels"
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -207,11 +191,15 @@ def _convert(picture: pil.Image) -> tuple[pil.Image, pil.Image | None]:
         return pil.fromarray(values).convert("RGB"), None
     if picture.mode == "F":
         raise ValueError("float pixels, which have no agreed range")
+    profile = picture.info.get("icc_profile")
     if not picture.has_transparency_data:
-        return picture.convert("RGB"), None
+        return profiles.to_srgb(picture, profile), None
     rgba = picture.convert("RGBA")
-    white = pil.new("RGBA", rgba.size, "white")
     alpha = rgba.getchannel("A")
+    if profile:
+        rgba = profiles.to_srgb(rgba.convert("RGB"), profile)
+        rgba.putalpha(alpha)
+    white = pil.new("RGBA", rgba.size, "white")
     opaque = alpha.getextrema()[0] == 255
     rgb = pil.alpha_composite(white, rgba).convert("RGB")
     return rgb, None if opaque else alpha

@@ -9,11 +9,15 @@ from jaxtyping import UInt8
 from jaxperceptual.core import files
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.types import Image
+from jaxperceptual.images import profiles
+from jaxperceptual.images.metadata import Metadata, save_options
 from jaxperceptual.images.reading import pil
 
 _FORMATS = {
     ".jpg": ("JPEG", {"quality": 95}),
     ".jpeg": ("JPEG", {"quality": 95}),
+    ".jpe": ("JPEG", {"quality": 95}),
+    ".jfif": ("JPEG", {"quality": 95}),
     ".png": ("PNG", {}),
     ".webp": ("WEBP", {"quality": 95}),
     ".bmp": ("BMP", {}),
@@ -22,6 +26,7 @@ _FORMATS = {
 }
 WRITABLE_SUFFIXES = tuple(_FORMATS)
 _NO_ALPHA = ("JPEG", "BMP")
+_NO_PROFILE = ("BMP",)
 _LONGEST = {"JPEG": 65_500, "WEBP": 16_383}  # px; what their encoders refuse beyond
 
 
@@ -51,15 +56,18 @@ def write_image(
     image: Image,
     *,
     alpha: UInt8[np.ndarray, "h w"] | None = None,
+    metadata: Metadata | None = None,
 ) -> None:
     """Clips to [0, 255], rounds, and writes the format that the suffix names.
 
-    The file appears whole or not at all; one that was there is replaced.
+    The file appears whole or not at all; one that was there is replaced. It says that
+    its colours are sRGB, but for BMP.
 
     Args:
       path: Ends in one of `WRITABLE_SUFFIXES`; its folder exists.
       image: RGB float32 [h w 3], [0, 255].
       alpha: Stored beside the colours, uint8 [h w]; for PNG, WebP and TIFF.
+      metadata: Kept with it, where the format has room.
 
     Raises:
       InputError: Another suffix, a folder that cannot be written to, alpha in a
@@ -81,6 +89,11 @@ def write_image(
             "was the model trained to a finite loss?"
         )
     picture = _picture(image, alpha)
+    options = dict(options)
+    if kind not in _NO_PROFILE:
+        options["icc_profile"] = profiles.srgb()
+    if metadata is not None:
+        options |= save_options(metadata, kind, *picture.size)
 
     try:
         with files.replacing(path) as file:
@@ -101,7 +114,9 @@ def to_picture(
 
     image: What is to be seen over white, as `reading.read_with_alpha` reads.
     """
-    return _picture(image if alpha is None else without_white(image, alpha), alpha)
+    picture = _picture(image if alpha is None else without_white(image, alpha), alpha)
+    picture.info["icc_profile"] = profiles.srgb()
+    return picture
 
 
 def _picture(image, alpha):

@@ -20,13 +20,13 @@ MAX_BATCH_PIXELS = 4 * 1024**2
 
 
 def restore_files(
-    restorer: Restorer, todo: Sequence[jobs.Job]
+    restorer: Restorer, todo: Sequence[jobs.Job], *, strip_metadata: bool = False
 ) -> Iterator[jobs.Result]:
     """Restores and writes; yields each job once it is written, or known not to be.
 
-    That is for a photo that cannot be read, or whose format has no room for the result.
-    Alpha is enlarged as bicubic interpolation has it. Raises InputError when an output
-    cannot be written or memory does not suffice.
+    That is for a photo that cannot be read, or whose result has no room in its format
+    or in memory, or cannot be written: it says why, and the others go on. Alpha is
+    enlarged as bicubic interpolation has it.
     """
     for job in todo:
         try:
@@ -40,12 +40,16 @@ def restore_files(
         except InputError as error:
             yield jobs.Result(job, error)
             continue
-        output = restorer(image)
-        with enough_memory(f"an output of {w} x {h} px", "a part of the image"):
-            if alpha is not None:
-                alpha = resized_alpha(alpha, w, h)
-            jobs.write(job.target, output, alpha)
-        yield jobs.Result(job, None)
+        try:
+            output = restorer(image)
+            with enough_memory(f"an output of {w} x {h} px", "a part of the image"):
+                if alpha is not None:
+                    alpha = resized_alpha(alpha, w, h)
+                jobs.write(job, output, alpha, strip_metadata=strip_metadata)
+        except InputError as error:
+            yield jobs.Result(job, error)
+        else:
+            yield jobs.Result(job, None)
 
 
 def stylize_files(
@@ -57,13 +61,15 @@ def stylize_files(
     preserve_color: bool = False,
     style_scale: float = 1.0,
     batch_size: int = 4,
+    strip_metadata: bool = False,
 ) -> Iterator[jobs.Result]:
-    """Stylises and writes; yields each job once it is written or found unreadable.
+    """Stylises and writes; yields each job once it is written, or known not to be.
 
     Photos of equal size go through the network together, at most `batch_size` at once;
     only those of one batch are in memory. `size` bounds the longer side, in pixels.
 
-    Raises InputError when an output cannot be written or memory does not suffice.
+    A photo that cannot be read, is too large for memory, or whose output cannot be
+    written does not stop the others: its result says why.
     """
     for group in _batches(todo, size, batch_size):
         # What a header says may be a pixel off what decoding and scaling give.
@@ -77,17 +83,25 @@ def stylize_files(
                 photos.setdefault(image.shape, []).append((job, image, alpha))
         for same_shape in photos.values():
             batch = np.stack([image for _, image, _ in same_shape])
-            outputs = (
-                _apply(stylizer, batch, style_scale=style_scale)
-                if strength > 0
-                else batch
-            )
+            try:
+                outputs = (
+                    _one_by_one(stylizer, batch, style_scale=style_scale)
+                    if strength > 0
+                    else batch
+                )
+            except InputError as error:
+                yield from (jobs.Result(job, error) for job, _, _ in same_shape)
+                continue
             for (job, image, alpha), output in zip(same_shape, outputs, strict=True):
                 mixed = mix(
                     image, output, strength=strength, preserve_color=preserve_color
                 )
-                jobs.write(job.target, mixed, alpha)
-                yield jobs.Result(job, None)
+                try:
+                    jobs.write(job, mixed, alpha, strip_metadata=strip_metadata)
+                except InputError as error:
+                    yield jobs.Result(job, error)
+                else:
+                    yield jobs.Result(job, None)
 
 
 def _batches(
@@ -135,16 +149,21 @@ def sheets_of_files(
             yield jobs.Result(job, error)
             continue
         cells = [sheets.labelled(photo, "photo")]
-        for style in stylizer.styles:
-            output = _apply(
-                stylizer.with_style(style), photo[None], style_scale=style_scale
-            )
-            mixed = mix(
-                photo, output[0], strength=strength, preserve_color=preserve_color
-            )
-            cells.append(sheets.labelled(mixed, style))
-        jobs.write(job.target, sheets.grid(cells, columns=_columns(cells)), None)
-        yield jobs.Result(job, None)
+        try:
+            for style in stylizer.styles:
+                output = _apply(
+                    stylizer.with_style(style), photo[None], style_scale=style_scale
+                )
+                mixed = mix(
+                    photo, output[0], strength=strength, preserve_color=preserve_color
+                )
+                cells.append(sheets.labelled(mixed, style))
+            sheet = sheets.grid(cells, columns=_columns(cells))
+            jobs.write(job, sheet, None, strip_metadata=True)
+        except InputError as error:
+            yield jobs.Result(job, error)
+        else:
+            yield jobs.Result(job, None)
 
 
 def _columns(cells: Sequence[np.ndarray]) -> int:
@@ -160,3 +179,13 @@ def _apply(stylizer: Stylizer, batch: np.ndarray, **options) -> np.ndarray:
         f"{n} image(s) of {w} x {h} px", "a smaller --size or --batch-size"
     ):
         return stylizer(batch, **options)
+
+
+def _one_by_one(stylizer: Stylizer, batch: np.ndarray, **options) -> np.ndarray:
+    """As `_apply`, of single images where they do not fit into memory together."""
+    try:
+        return _apply(stylizer, batch, **options)
+    except InputError:
+        if len(batch) == 1:
+            raise
+    return np.concatenate([_apply(stylizer, x[None], **options) for x in batch])

@@ -16,10 +16,13 @@ from tqdm import tqdm
 
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.types import Image
-from jaxperceptual.images.finding import IMAGE_SUFFIXES, find_images
+from jaxperceptual.images.finding import find_images
+from jaxperceptual.images.formats import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES
+from jaxperceptual.images.metadata import read_metadata
 from jaxperceptual.images.writing import WRITABLE_SUFFIXES, without_white, write_image
 
-OPAQUE_SUFFIXES = (".bmp", ".jpeg", ".jpg")  # have no place for alpha
+PHOTO_SUFFIXES = (*IMAGE_SUFFIXES, *UNREADABLE_SUFFIXES)  # what a folder's owner means
+OPAQUE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".jpe", ".jfif")  # have no place for alpha
 
 
 class Job(NamedTuple):
@@ -27,10 +30,11 @@ class Job(NamedTuple):
 
     source: Path
     target: Path
+    renamed: bool = False  # since another photo has its target
 
 
 class Result(NamedTuple):
-    """What became of a job: written, or the reason why its photo could not be read."""
+    """What became of a job: written, or the reason why it could not be done."""
 
     job: Job
     error: InputError | None
@@ -44,8 +48,11 @@ def plan(inputs: Sequence[str], output: str | None, *, label: str) -> list[Job]:
     an output, NAME.jpg becomes NAME-LABEL.jpg and a folder NAME becomes the folder
     NAME-LABEL, both in the current folder.
 
+    Photos that would have one output get names of their own, `photo-2.png`.
+
     Raises InputError, with nothing written, for missing or empty inputs, an output that
-    is an input, two inputs with one output, and an output that cannot be written.
+    is an input, and an output folder that cannot be written to. What is wrong with a
+    single photo is known when it is read.
     """
     as_file = output is not None and _names_a_file(output)
     jobs = []
@@ -72,6 +79,7 @@ def plan(inputs: Sequence[str], output: str | None, *, label: str) -> list[Job]:
             f"-o {output} names one file, but there are {len(jobs)} inputs; "
             "give a folder with -o."
         )
+    jobs = _with_own_names(jobs)
     _check_targets(jobs)
     return jobs
 
@@ -79,11 +87,15 @@ def plan(inputs: Sequence[str], output: str | None, *, label: str) -> list[Job]:
 def run_jobs(results: Iterator[Result], todo: Sequence[Job], prog: str) -> int:
     """Draws the results, which does the work, and tells of it; the exit code.
 
-    That is 0, or 1 where some and 2 where all photos could not be read. The error of a
+    That is 0, or 1 where some and 2 where all photos could not be done. The error of a
     single photo is raised.
     """
     for change, count in format_changes(todo).items():
         print(f"{prog}: note: {change} ({count})", file=sys.stderr)
+    for job in todo:
+        if job.renamed:
+            note = f"{job.source} becomes {job.target}, as another has its name"
+            print(f"{prog}: note: {note}", file=sys.stderr)
     single = len(todo) == 1
     failures = 0
     for job, error in tqdm(results, total=len(todo), unit="image", disable=single):
@@ -96,8 +108,7 @@ def run_jobs(results: Iterator[Result], todo: Sequence[Job], prog: str) -> int:
             print(job.target)
     if failures:
         print(
-            f"{prog}: {failures} of {len(todo)} images could not be read, "
-            "and were left out",
+            f"{prog}: {failures} of {len(todo)} images were left out",
             file=sys.stderr,
         )
     return 2 if failures == len(todo) else 1 if failures else 0
@@ -118,7 +129,7 @@ def _plan_folder(folder: Path, output: str | None, label: str) -> list[Job]:
     own = root.resolve()
     found = [
         path
-        for path in find_images(folder)
+        for path in find_images(folder, suffixes=PHOTO_SUFFIXES)
         if own == folder.resolve() or own not in path.resolve().parents
     ]
     if not found:
@@ -152,10 +163,30 @@ def _target_suffix(source: Path) -> str:
     return source.suffix if source.suffix.lower() in WRITABLE_SUFFIXES else ".png"
 
 
+def _with_own_names(jobs: Sequence[Job]) -> list[Job]:
+    """The same jobs, no two with one target; those that keep their format go first."""
+    taken: set[str] = set()
+    found: dict[int, Job] = {}
+    keeping = [job.source.suffix == job.target.suffix for job in jobs]
+    for i in sorted(range(len(jobs)), key=lambda i: not keeping[i]):
+        job = jobs[i]
+        target, number = job.target, 2
+        while (name := _real(target)) in taken:
+            target = job.target.with_stem(f"{job.target.stem}-{number}")
+            number += 1
+        taken.add(name)
+        found[i] = Job(job.source, target, target != job.target)
+    return [found[i] for i in range(len(jobs))]
+
+
+def _real(target: Path) -> str:
+    return os.path.join(os.path.realpath(target.parent), target.name)
+
+
 def _check_targets(jobs: Sequence[Job]) -> None:
     # By device and inode, as os.path.samefile: links do not hide an input.
     inputs = {_identity(job.source): job.source for job in jobs}
-    sources: dict[str, Path] = {}
+    inputs.pop(None, None)
     for job in jobs:
         target = job.target
         if target.exists() and _identity(target) in inputs:
@@ -165,13 +196,6 @@ def _check_targets(jobs: Sequence[Job]) -> None:
             )
         if target.is_dir():
             raise InputError(f"{target}: a folder; choose another output with -o.")
-        name = os.path.join(os.path.realpath(target.parent), target.name)
-        if name in sources:
-            raise InputError(
-                f"{sources[name]} and {job.source} would both become {target}; "
-                "put them into different folders."
-            )
-        sources[name] = job.source
     for folder in dict.fromkeys(job.target.parent for job in jobs):
         existing = next(p for p in (folder, *folder.parents) if p.exists())
         if not existing.is_dir():
@@ -184,24 +208,33 @@ def _check_targets(jobs: Sequence[Job]) -> None:
             )
 
 
-def _identity(path: Path) -> tuple[int, int]:
-    status = path.stat()
+def _identity(path: Path) -> tuple[int, int] | None:
+    """None for a path that leads nowhere: a broken link in a folder."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
     return status.st_dev, status.st_ino
 
 
-def write(path: Path, image: Image, alpha: np.ndarray | None) -> None:
-    """Writes a result [h w 3] in [0, 255], folders included; alpha where there is room.
+def write(
+    job: Job, image: Image, alpha: np.ndarray | None, *, strip_metadata: bool = False
+) -> None:
+    """Writes a result [h w 3] in [0, 255], folders included; alpha where there is room,
+    and what the photo's file tells beside its pixels (`images.metadata`).
 
     The result is what is to be seen over white, as `reading.read_with_alpha` reads.
     Raises InputError if that cannot be.
     """
+    path = job.target
+    metadata = None if strip_metadata else read_metadata(job.source)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix.lower() in OPAQUE_SUFFIXES:
             alpha = None
         if alpha is not None:
             image = without_white(image, alpha)
-        write_image(path, image, alpha=alpha)
+        write_image(path, image, alpha=alpha, metadata=metadata)
     except OSError as error:
         raise InputError(
             f"{path}: cannot be written ({error.strerror or error}); "
