@@ -3,18 +3,26 @@
 Of one host; `step` maps the update over it.
 """
 
-import math
-
 import jax
 import numpy as np
+
+from jaxperceptual.core.errors import InputError
 
 DEVICES = "devices"
 
 
 def devices_for(batch_size: int) -> list[jax.Device]:
-    """As many local devices as the batch divides over; says so if some stay idle."""
+    """As many local devices as the batch divides over; says so if some stay idle.
+
+    Raises InputError in one of many processes: each would train a network of its own.
+    """
+    if jax.process_count() > 1:
+        raise InputError(
+            f"process {jax.process_index()} of {jax.process_count()}: training over "
+            "many hosts is not supported; start one process with one host's devices."
+        )
     devices = jax.local_devices()
-    count = math.gcd(batch_size, len(devices))
+    count = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
     if count < len(devices):
         print(
             f"using {count} of {len(devices)} devices: data.batch_size={batch_size} "

@@ -34,6 +34,7 @@ def test_is_small_and_has_a_card(name):
     model = read_model(name, task=task_of(name))
     assert f"{model.trained.steps:,}" in card
     assert f"bin/train --config {name}.py" in card
+    assert "Terms: " in card
     # It says which photos, and not where they lay.
     source = model.trained.config["data.source"]
     assert source and "/" not in source and source.split()[0] in card

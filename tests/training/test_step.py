@@ -217,7 +217,13 @@ def test_noise_follows_seed_step_and_place_alone():
     assert losses_of(1, 1, images)[0] != one[0]
 
 
-@pytest.mark.parametrize("batch_size, count", [(8, 4), (6, 2), (3, 1)])
+@pytest.mark.parametrize("batch_size, count", [(8, 4), (6, 3), (3, 3), (7, 1)])
 def test_uses_as_many_devices_as_the_batch_divides_over(batch_size, count, capsys):
     assert len(devices_for(batch_size)) == count
     assert (f"using {count} of 4" in capsys.readouterr().out) == (count < 4)
+
+
+def test_one_of_many_processes_is_refused(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(InputError, match="process 0 of 2: training over many hosts"):
+        devices_for(4)
