@@ -56,8 +56,9 @@ def call(command: ModuleType, argv: Sequence[str]) -> int:
     # What is written down as the way to get the same again.
     args.command = shlex.join([*_program(parser.prog), *argv])
 
-    from jaxperceptual.core import compilation, memory, precision
+    from jaxperceptual.core import compilation, machine, memory, precision
 
+    machine.check_platforms()
     precision.use_float32()
     memory.give_memory_back_after_compiling()
     if getattr(command, "CACHED", True):

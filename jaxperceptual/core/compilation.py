@@ -4,7 +4,8 @@ import os
 
 import jax
 
-from jaxperceptual.core import machine
+from jaxperceptual.core import folders, machine
+from jaxperceptual.core.errors import InputError
 
 MAX_BYTES = 512 * 1024**2  # then the entries that were not used for longest go
 
@@ -22,9 +23,13 @@ def use_cache() -> None:
         # The compiler divides loops by the cores it sees; JAX's key leaves them out.
         folder = machine.cache_folder() / f"compiled-for-{machine.num_cores()}-cores"
         folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError):  # a user without a home
+    except (OSError, InputError):  # a user without a home
         return
     if os.access(folder, os.W_OK | os.X_OK):
         jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_compilation_cache_max_size", MAX_BYTES)
+        # JAX locks a bounded cache, and waits long for it where there are no locks.
+        with open(folder / f".probe-{os.getpid()}", "w") as probe:
+            size = MAX_BYTES if folders.take_lock(probe) else -1
+        os.unlink(probe.name)
+        jax.config.update("jax_compilation_cache_max_size", size)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -1,9 +1,15 @@
 """A folder of one's own: made, writable, and held against other processes."""
 
 import contextlib
-import fcntl
+import sys
 from collections.abc import Iterator
+from io import IOBase
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 from jaxperceptual.core import files
 from jaxperceptual.core.errors import InputError
@@ -27,14 +33,37 @@ def make_folder(path: Path, flag: str) -> Path:
 def held(path: Path, flag: str, command: str) -> Iterator[None]:
     """Makes the folder, and keeps other processes from running in it meanwhile.
 
-    Raises InputError if it takes no files, or if another process holds it.
+    Raises InputError if it takes no files, or if another process holds it. On a file
+    system without locks it says so, and goes on.
     """
     with open(make_folder(path, flag) / ".lock", "w") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            if not take_lock(lock):
+                print(
+                    f"{command}: note: the file system of {path} has no locks; start "
+                    f"no other {command} in it meanwhile",
+                    file=sys.stderr,
+                )
+        except BlockingIOError as error:
             raise InputError(
                 f"{flag} {path}: another {command} is running in it; wait for it, or "
                 "choose another folder."
             ) from error
         yield
+
+
+def take_lock(file: IOBase) -> bool:
+    """Locks the file until it is closed; False where there are no locks.
+
+    That is on some network file systems, and on Windows. Raises BlockingIOError if
+    another process holds it.
+    """
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:  # ENOSYS, ENOLCK, ENOTSUP, EINVAL: by file system
+        return False
+    return True

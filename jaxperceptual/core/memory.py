@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import functools
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +19,10 @@ def peak_memory() -> int:
     """Bytes of RAM that this process has taken at most."""
     if _STATUS.exists():  # `getrusage` would begin with the parent's
         return _peak_of(_STATUS.read_text())
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        raise InputError("memory cannot be measured on this system.") from None
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS
 
 
