@@ -45,7 +45,9 @@ def _muon(rate, **more):
 
 
 COSINE = {FALLING: True}
+AS_IT_IS = "config"  # the config's own
 RECIPES = {
+    AS_IT_IS: {},
     "adam_1e-3": _adam(1e-3),
     "adam_3e-3": _adam(3e-3),
     "adam_1e-3_ema": _adam(1e-3, **{EMA: 50}),
@@ -86,6 +88,8 @@ class Runner:
     def config(self, recipe: str, seed: int, steps: int):
         """The config with the recipe's settings."""
         config = config_files.load_config(self.args.config)
+        if self.args.quick:
+            config_files.apply_quick(config)
         found = settings(recipe)
         config_files.override_all(config, self.args.settings)
         with config.unlocked():
@@ -95,7 +99,10 @@ class Runner:
                     (config[group] if group else config)[last] = value
             config.seed = seed
             config.num_steps = steps
-            config.optimizer.decay_steps = steps if found.get(FALLING) else 0
+            falls = (
+                config.optimizer.decay_steps if recipe == AS_IT_IS else FALLING in found
+            )
+            config.optimizer.decay_steps = steps if falls else 0
             config.data.source = self.args.data
         return config
 
@@ -245,6 +252,7 @@ def parser() -> cli.Parser:
     add = made.add_argument
     add("recipes", nargs="+", metavar="RECIPE", help=", ".join(RECIPES))
     add("--config", required=True)
+    add("--quick", action="store_true", help="with the config's quick section")
     add("--data", required=True, help="photos to train on")
     add("--held", required=True, help="a folder of photos to judge on")
     add("--num-held", type=int, default=20)
