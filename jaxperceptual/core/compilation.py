@@ -1,6 +1,7 @@
 """The compiler's persistent cache: what was compiled once, found at the next start."""
 
 import os
+from pathlib import Path
 
 import jax
 
@@ -19,17 +20,28 @@ def use_cache() -> None:
     """
     if jax.config.jax_compilation_cache_dir is not None:
         return
+    # The compiler divides loops by the cores it sees; JAX's key leaves them out.
+    name = f"compiled-for-{machine.num_cores()}-cores"
     try:
-        # The compiler divides loops by the cores it sees; JAX's key leaves them out.
-        folder = machine.cache_folder() / f"compiled-for-{machine.num_cores()}-cores"
-        folder.mkdir(parents=True, exist_ok=True)
+        parent = machine.cache_folder()
+        parent.mkdir(parents=True, exist_ok=True)
+        locks = _has_locks(parent)
+        # JAX locks a bounded cache, and waits long for it where there are no locks; an
+        # unbounded one keeps no times, without which the other cannot read it.
+        folder = parent / (name if locks else f"{name}-unbounded")
+        folder.mkdir(exist_ok=True)
     except (OSError, InputError):  # a user without a home
         return
     if os.access(folder, os.W_OK | os.X_OK):
         jax.config.update("jax_compilation_cache_dir", str(folder))
-        # JAX locks a bounded cache, and waits long for it where there are no locks.
-        with open(folder / f".probe-{os.getpid()}", "w") as probe:
-            size = MAX_BYTES if folders.take_lock(probe) else -1
-        os.unlink(probe.name)
-        jax.config.update("jax_compilation_cache_max_size", size)
+        jax.config.update("jax_compilation_cache_max_size", MAX_BYTES if locks else -1)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def _has_locks(folder: Path) -> bool:
+    probe = folder / f".probe-{os.getpid()}"
+    try:
+        with probe.open("w") as file:
+            return folders.take_lock(file)
+    finally:
+        probe.unlink(missing_ok=True)

@@ -1,33 +1,32 @@
 """Draws the README's pictures, of scikit-image's photos, by the models that ship.
 
-python -m jaxperceptual.figures.readme_pictures docs/images [cubist.jpg] [...]
+python -m jaxperceptual.figures.readme_pictures docs/images [gallery.jpg] [...]
 """
 
 import sys
 from pathlib import Path
 
 import numpy as np
+import skimage.data
 
 from jaxperceptual.data import sources
 from jaxperceptual.evaluation import report
 from jaxperceptual.evaluation.super_resolution import Judge, read_task
-from jaxperceptual.images import sheets, squares
+from jaxperceptual.images import sheets
 from jaxperceptual.images.writing import write_image
+from jaxperceptual.inference import batches
 from jaxperceptual.inference.stylizer import Stylizer
 from jaxperceptual.networks import pretrained
-from jaxperceptual.networks.model_file import read_model
 
-SIDE = 256  # px, of the photos to be stylised
+SIDE, WIDTH = 320, 1240  # px, of the photo to be stylised, of all of them together
 PATCH = 288  # px, from the middle
 JUDGED = (1, 2)  # of scikit-image's photos
 
 
-def cubist():
-    source = sources.open_source(sources.EMBEDDED)
-    pictures = [source.load(i, SIDE) for i in range(len(source))]
-    photos = np.stack([np.float32(squares.centre(p, SIDE)) for p in pictures])
-    outputs = Stylizer(read_model("style_cubist"))(photos)
-    return sheets.grid([*photos, *outputs], columns=len(photos))
+def gallery():
+    photo = sheets.resized(np.float32(skimage.data.astronaut()), SIDE)
+    stylizer = Stylizer.from_pretrained()
+    return sheets.resized(batches.sheet_of_styles(stylizer, photo), WIDTH)
 
 
 def super_resolution():
@@ -46,7 +45,7 @@ def super_resolution():
 
 
 if __name__ == "__main__":
-    drawings = {"cubist.jpg": cubist, "super_resolution.jpg": super_resolution}
+    drawings = {"gallery.jpg": gallery, "super_resolution.jpg": super_resolution}
     folder, *names = sys.argv[1:]
     for name in names or drawings:
         write_image(Path(folder) / name, drawings[name]())

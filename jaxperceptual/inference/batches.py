@@ -4,9 +4,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float32
 
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.memory import enough_memory
+from jaxperceptual.core.types import Image
 from jaxperceptual.images import sheets
 from jaxperceptual.images.reading import fit, read_header, read_with_alpha
 from jaxperceptual.images.resampling import resized_alpha
@@ -148,22 +150,37 @@ def sheets_of_files(
         except InputError as error:
             yield jobs.Result(job, error)
             continue
-        cells = [sheets.labelled(photo, "photo")]
         try:
-            for style in stylizer.styles:
-                output = _apply(
-                    stylizer.with_style(style), photo[None], style_scale=style_scale
-                )
-                mixed = mix(
-                    photo, output[0], strength=strength, preserve_color=preserve_color
-                )
-                cells.append(sheets.labelled(mixed, style))
-            sheet = sheets.grid(cells, columns=_columns(cells))
+            sheet = sheet_of_styles(
+                stylizer,
+                photo,
+                strength=strength,
+                preserve_color=preserve_color,
+                style_scale=style_scale,
+            )
             jobs.write(job, sheet, None, strip_metadata=True)
         except InputError as error:
             yield jobs.Result(job, error)
         else:
             yield jobs.Result(job, None)
+
+
+def sheet_of_styles(
+    stylizer: Stylizer,
+    photo: Image,
+    *,
+    strength: float = 1.0,
+    preserve_color: bool = False,
+    style_scale: float = 1.0,
+) -> Float32[np.ndarray, "_ _ 3"]:
+    """A photo [h w 3] in [0, 255], and it in every style of a gallery, labelled."""
+    cells = [sheets.labelled(photo, "photo")]
+    for style in stylizer.styles:
+        of_style = stylizer.with_style(style)
+        output = _apply(of_style, photo[None], style_scale=style_scale)
+        mixed = mix(photo, output[0], strength=strength, preserve_color=preserve_color)
+        cells.append(sheets.labelled(mixed, style))
+    return sheets.grid(cells, columns=_columns(cells))
 
 
 def _columns(cells: Sequence[np.ndarray]) -> int:

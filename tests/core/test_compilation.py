@@ -11,7 +11,7 @@ import pytest
 from helpers import ROOT
 from PIL import Image
 
-from jaxperceptual.core import memory
+from jaxperceptual.core import compilation, memory
 from jaxperceptual.core.memory import give_memory_back, give_memory_back_after_compiling
 
 STYLIZE = ROOT / "bin" / "stylize"
@@ -69,6 +69,21 @@ def test_users_settings_and_unwritable_folders_are_respected(tmp_path):
             text=True,
         )
         assert done.stdout.startswith(used), done.stderr
+
+
+def test_a_cache_without_locks_is_kept_apart(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    found = {}
+    monkeypatch.setattr(jax.config, "update", found.__setitem__)
+    for locks in (True, False):
+        monkeypatch.setattr(compilation.folders, "take_lock", lambda _, has=locks: has)
+        with monkeypatch.context() as unset:
+            unset.setattr(type(jax.config), "jax_compilation_cache_dir", None)
+            compilation.use_cache()
+        folder, size = (
+            found[f"jax_compilation_cache_{key}"] for key in ("dir", "max_size")
+        )
+        assert (folder.endswith("-unbounded"), size > 0) == (not locks, locks)
 
 
 def test_memory_is_given_back_after_a_long_compilation_only(monkeypatch):
