@@ -45,7 +45,13 @@ def get_config() -> ConfigDict:
         )
     )
     config.optimizer = ConfigDict(
-        dict(learning_rate=1e-3, warmup_steps=0, decay_steps=0, method="adam")
+        dict(
+            learning_rate=1e-3,
+            warmup_steps=0,
+            decay_from=0,
+            decay_steps=0,
+            method="adam",
+        )
     )
     config.init = ""  # a trained network to start from
     config.trained = "all"  # or norms: their scales and biases alone

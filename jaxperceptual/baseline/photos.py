@@ -27,11 +27,15 @@ class Photo(NamedTuple):
 
 
 def read_photos(
-    content: Sequence[str | os.PathLike] | None, size: int, num: int | None = None
+    content: Sequence[str | os.PathLike] | None,
+    size: int,
+    num: int | None = None,
+    leave_out: Path | None = None,
 ) -> tuple[list[Photo], list[InputError]]:
     """The photos of files and folders, and why some of them cannot be read.
 
-    None stands for the photos that scikit-image ships.
+    None stands for the photos that scikit-image ships. What lies in the folder
+    `leave_out`, of results, is none of them.
 
     Raises InputError for a path that is not there, a folder without images, and if
     none can be read.
@@ -41,7 +45,9 @@ def read_photos(
     if content is None:
         source = open_source(EMBEDDED)
         content = [source.name(i) for i in range(len(source))]
-    paths = [path for given in content for path in find_images(given)]
+    paths = [
+        path for given in content for path in find_images(given, leave_out=leave_out)
+    ]
     photos, errors = [], []
     for path in list(dict.fromkeys(paths))[:num]:
         try:

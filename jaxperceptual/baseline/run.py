@@ -74,7 +74,7 @@ def prepare(
     """
     options.check()
     output = Path(output)
-    photos, unreadable = read_photos(content, options.size, num)
+    photos, unreadable = read_photos(content, options.size, num, output)
     check_names(photos, options, output)
     return Work(options, photos, unreadable, output)
 
@@ -103,7 +103,7 @@ def run(work: Work, goal: Goal, *, command: str = "") -> tuple[int, Results]:
             if batches:
                 results.record["header"] = provenance.header(command)
                 results.write_record()
-                with work.enough_memory():
+                with work.enough_memory(), goal.products():
                     _Run(goal, options, results, caught).optimize(batches)
         if caught:
             name = signal.Signals(caught[0]).name

@@ -3,9 +3,10 @@
     python -m jaxperceptual.benchmarks.objectives --config gallery.py --held PHOTOS \
         gallery runs/gallery
 
-A line a style of the config, a column a model: the mean objective of the config over the
-centre squares of the photos. Models of one style stand for every style of a gallery's
-config; those of a gallery, for their own, or for the one named, as in gallery:wave.
+A line a style of the config, a column a model: the mean objective of the config over
+the centre squares of the photos. Models of one style stand for every style of a
+gallery's config; those of a gallery, for their own, or for the one named, as in
+gallery:wave.
 """
 
 import argparse
@@ -20,16 +21,14 @@ from jaxperceptual.images import squares
 from jaxperceptual.images.finding import find_images
 from jaxperceptual.images.reading import load_rgb
 from jaxperceptual.networks.model_file import build_net, read_model
-from jaxperceptual.networks.pretrained import split_style
 from jaxperceptual.training import run as training_run
 
 
 def mean_objective(name: str, goal, photos: np.ndarray, row: int | None, style: str):
     """Of the photos [n h w 3], one by one, by the goal, or by its row's."""
-    path, picked = split_style(name)
-    model = read_model(path)
+    model = read_model(name)
     if model.styles:
-        model = model.pick(picked or style)
+        model = model.pick(style)
     net = build_net(model)
     of_row = () if row is None else (np.int32([row]),)
 

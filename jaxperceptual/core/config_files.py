@@ -17,6 +17,11 @@ from jaxperceptual.core.errors import InputError
 
 FOLDER = Path(str(resources.files("jaxperceptual.configs")))  # ours
 
+MULTIPLES = {  # a key, and what its value is a multiple of
+    "checkpoint_every_steps": "steps_per_dispatch",
+    "keep_every_steps": "checkpoint_every_steps",
+}
+
 
 def load_config(name: str) -> ConfigDict:
     """The locked config of `name`, a path or a file in configs/.
@@ -59,14 +64,26 @@ def override(config: ConfigDict, setting: str) -> None:
 
 
 def override_all(config: ConfigDict, settings: Sequence[str]) -> None:
-    """Applies each; one that sets `style_image` clears `default_style_image`.
+    """Applies each, and lets keys that follow others do so, unless they are set too.
 
-    So a style image that was asked for and is not there is an error.
+    One that sets `style_image` clears `default_style_image`, so that a style image that
+    was asked for and is not there is an error. A rate that falls to 0 at the last step
+    falls to the new last one. Checkpoints are made where dispatches end, and kept where
+    they are made: the next such steps.
     """
+    falls = config.get("num_steps") == config.get("optimizer", {}).get("decay_steps")
     for setting in settings:
         override(config, setting)
-    if any(setting.startswith("style_image=") for setting in settings):
+    given = {setting.partition("=")[0] for setting in settings}
+    if "style_image" in given:
         config.default_style_image = ""
+    if falls and "optimizer.decay_steps" not in given:
+        config.optimizer.decay_steps = config.num_steps
+    changed = set(given)
+    for key, of in MULTIPLES.items():
+        if of in changed and key not in given and key in config and config[of] > 0:
+            config[key] = -(-config[key] // config[of]) * config[of]
+            changed.add(key)
 
 
 def add_style(config: ConfigDict, image: str) -> None:

@@ -12,6 +12,7 @@ LATER_KEYS = {
     "precision": "float32",
     "steps_per_dispatch": 1,
     "objective.luma_weight": 0.0,
+    "optimizer.decay_from": 0,
     "optimizer.decay_steps": 0,
     "optimizer.method": "adam",
     "data.on_device": False,

@@ -5,7 +5,6 @@ position in the stream alone: neither the number of workers nor an interruption
 changes a batch, so a checkpoint need only hold how many batches were consumed.
 """
 
-import hashlib
 import sys
 import time
 import weakref
@@ -59,6 +58,7 @@ class Loader:
         int32 [n], rows of `table`, or `~row` where the photo is to be mirrored: for a
         device that holds them all (`step.make_train_step`).
       data_dir: Where TFDS keeps its data; the TFDS_DATA_DIR variable by default.
+      leave_out: A folder whose pictures are no photos of the source, if below it.
       on_skip: Called in this process, once for each file passed over, with its name
         and the reason; prints a line to stderr by default.
 
@@ -66,7 +66,7 @@ class Loader:
       num_images: Images in the source, good or bad.
       table: The cache, uint8 [num_images, image_size, image_size, 3], where batches are
         rows of it; else None.
-      names_hash: SHA-256 of their names in order: other images, another hash.
+      identity: SHA-256 of what they are, wherever they lie (`Source.identity`).
       wait_seconds: Time that the consumer has spent waiting in `next`.
       skipped: Reasons by the name of the file passed over.
 
@@ -89,6 +89,7 @@ class Loader:
         cache: str | Path | None = None,
         rows_below: int = 0,
         data_dir: str | Path | None = None,
+        leave_out: str | Path | None = None,
         on_skip: Callable[[str, str], None] | None = None,
     ):
         _check_range("seed", seed, 0, 2**32 - 1)
@@ -97,12 +98,11 @@ class Loader:
         _check_range("start", start, 0)
         _check_range("num_workers", num_workers, 0)
         check_crop(crop, str(source), cache)
-        self._source = sources.open_source(str(source), data_dir=data_dir)
+        self._source = sources.open_source(
+            str(source), data_dir=data_dir, leave_out=leave_out
+        )
         self.num_images = len(self._source)
-        names = "\n".join(self._source.name(i) for i in range(self.num_images))
-        self.names_hash = hashlib.sha256(
-            names.encode(errors="surrogateescape")
-        ).hexdigest()
+        self.identity = self._source.identity()
         self.wait_seconds = 0.0
         self.skipped: dict[str, str] = {}
         self._on_skip = on_skip or _print_skip

@@ -58,7 +58,8 @@ class Network:
 
     def objective_of(self, image: Image, content: Image) -> float:
         """Of `image` [h w 3] in [0, 255], neither clipped nor rounded."""
-        value, _ = self._objective(self._goal.frozen, image[None], content[None])
+        with self._goal.products():
+            value, _ = self._objective(self._goal.frozen, image[None], content[None])
         return float(value)
 
 

@@ -9,12 +9,17 @@ from jaxperceptual.images.formats import IMAGE_SUFFIXES
 
 
 def find_images(
-    path: str | Path, *, suffixes: Sequence[str] = IMAGE_SUFFIXES
+    path: str | Path,
+    *,
+    suffixes: Sequence[str] = IMAGE_SUFFIXES,
+    leave_out: str | Path | None = None,
 ) -> list[Path]:
     """Files below a folder whose suffix, in any case, is listed; sorted.
 
     Goes into subfolders and through links; skips names that start with a dot. A path
     that is a file is returned alone, whatever its suffix.
+
+    leave_out: a folder below it that is not gone into, where one's own results go.
 
     Raises:
       InputError: The path does not exist, or the folder holds no such file.
@@ -24,7 +29,9 @@ def find_images(
         return [path]
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder; check the path.")
-    found, seen = [], set()
+    found: list[Path] = []
+    seen = set() if leave_out is None else {os.path.realpath(leave_out)}
+    seen -= {os.path.realpath(path)}
     for folder, folders, names in os.walk(path, followlinks=True):
         real = os.path.realpath(folder)
         # A link to a parent folder would be walked for ever.

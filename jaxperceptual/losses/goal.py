@@ -5,6 +5,7 @@ baseline, figures 5 to 7, the benchmarks. Figures 3 and 4 have no config, and ob
 of one layer.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from concurrent import futures
@@ -30,9 +31,16 @@ class Goal(NamedTuple):
 
     objective: PerceptualObjective
     frozen: Frozen
-    # {"style": ..., "vgg": ..., "objective": ...} as JSON; and, by key of the config,
-    # the weights that were found where it has 0.
+    # {"style": ..., "vgg": ..., "objective": ..., "precision": ...} as JSON; and, by
+    # key of the config, the weights that were found where it has 0.
     record: dict[str, Any]
+
+    def products(self) -> contextlib.AbstractContextManager:
+        """Within it, the objective is what the config's precision makes of it.
+
+        So were the style's targets computed.
+        """
+        return precision.products(self.record["precision"])
 
 
 def build_objective(
@@ -85,23 +93,22 @@ def build_gallery_goal(
             "every layer's weight in the objective is 0; a gallery needs style weights."
         )
     variables = objective.network.freeze(stored.params, objective.layers)
+
+    def targets(style: StyleImage | None):
+        with precision.products(config.precision):  # of a thread
+            return style and objective.style_targets(variables, style.pixels)
+
     # Each size of painting is a program: they are compiled side by side.
     with futures.ThreadPoolExecutor() as pool:
-        found = list(
-            pool.map(
-                lambda style: (
-                    style and objective.style_targets(variables, style.pixels)
-                ),
-                styles.values(),
-            )
-        )
+        found = list(pool.map(targets, styles.values()))
     empty = jax.tree.map(jnp.zeros_like, next(grams for grams in found if grams))
     grams = jax.tree.map(lambda *g: jnp.concatenate(g), *(g or empty for g in found))
     weights, found_weights = [], {}
     for name, own in zip(styles, found, strict=True):
         weight = config.styles[name].weight if own else 0.0
         if own and not weight:
-            weight = style_weight.found(objective, Frozen(variables, own), photos)
+            with precision.products(config.precision):
+                weight = style_weight.found(objective, Frozen(variables, own), photos)
             found_weights[f"styles.{name}.weight"] = weight
         weights.append(weight)
     record = {
@@ -112,6 +119,7 @@ def build_gallery_goal(
             for name, style in styles.items()
         },
         "objective": config.objective.to_dict(),
+        "precision": config.precision,
     }
     jax.block_until_ready(grams)
     give_memory_back()
@@ -128,8 +136,15 @@ def build_goal(
 
     Raises InputError as `build_objective` does, and for a style without an image.
     """
+    with precision.products(config.precision):
+        return _build_goal(config, style, photos)
+
+
+def _build_goal(
+    config: ConfigDict, style: StyleImage | None, photos: Images | None
+) -> Goal:
     objective, stored = build_objective(config)
-    record: dict[str, Any] = {"found": {}}
+    record: dict[str, Any] = {"found": {}, "precision": config.precision}
     if stored:
         record["vgg"] = _told(config, stored)
     weights = config.objective.to_dict()

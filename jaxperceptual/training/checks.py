@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 from ml_collections import ConfigDict
 
-from jaxperceptual.core import records
+from jaxperceptual.core import config_files, records
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.data import degradations
 from jaxperceptual.losses.style_image import MIN_STYLE_SIDE
+from jaxperceptual.training.optimizer import make_schedule
 
 # What a continued run may change: none of it touches the sequence of updates.
 _FREE_KEYS = (
@@ -23,7 +25,10 @@ _FREE_KEYS = (
     "data.on_device",
     "data.num_workers",
     "default_style_image",
+    "data.source",  # the photos themselves are compared
 )
+# These may change so long as the rates of the steps that are done would not have.
+_RATE_KEYS = ("learning_rate", "warmup_steps", "decay_from", "decay_steps")
 
 
 def check_config(config: ConfigDict) -> None:
@@ -45,18 +50,15 @@ def check_config(config: ConfigDict) -> None:
     ):
         if key in flat and not least <= flat[key] < 2**32:
             raise InputError(f"{key}={flat[key]}; use {least} or more, below 2**32.")
-    # Checkpoints are made where dispatches end, and kept where checkpoints are made.
-    for key, of in (
-        ("checkpoint_every_steps", "steps_per_dispatch"),
-        ("keep_every_steps", "checkpoint_every_steps"),
-    ):
+    for key, of in config_files.MULTIPLES.items():
         if flat[key] % flat[of]:
             raise InputError(f"{key}={flat[key]}; use a multiple of {of}={flat[of]}.")
     decay = config.optimizer.get("decay_steps", 0)
     if 0 < decay < config.num_steps:
         raise InputError(
             f"num_steps={config.num_steps}, but optimizer.decay_steps={decay}, after "
-            "which the rate is 0 and nothing is learnt; give both the same number."
+            "which the rate is 0 and nothing is learnt; give both the same number in "
+            "a new run, which may start from this network: --init."
         )
 
 
@@ -76,8 +78,8 @@ def read_degradation(
     return degradation, image_size // factor
 
 
-def check_same_run(old: dict, new: dict, workdir: Path) -> None:
-    """InputError if continuing `old` with `new` would make a run that is neither.
+def check_same_run(old: dict, new: dict, workdir: Path, step: int) -> None:
+    """InputError if to continue `old`, of `step` steps, with `new` makes neither run.
 
     What the objective and a gallery have must be the same; of all else, what both
     records tell. Keys that `old` was written before count as having had their default.
@@ -89,6 +91,8 @@ def check_same_run(old: dict, new: dict, workdir: Path) -> None:
 
     def is_free(key: str) -> bool:
         name = key.removeprefix("config.")
+        if name.removeprefix("optimizer.") in _RATE_KEYS:
+            return True
         if name in _FREE_KEYS or name.startswith("quick."):
             return True
         if name.startswith("styles.") and name.endswith(".title"):
@@ -101,3 +105,18 @@ def check_same_run(old: dict, new: dict, workdir: Path) -> None:
             f"{workdir} holds a run with {found.key}={found.was}, now it is "
             f"{found.now}; use the same settings to continue it, or another --workdir."
         )
+    if not np.array_equal(_rates(was, step), _rates(now, step)):
+        keys = [f"config.optimizer.{key}" for key in _RATE_KEYS]
+        key = next(key for key in keys if was[key] != now[key])
+        raise InputError(
+            f"{workdir} holds a run of {step} steps with {key}={was[key]}, now it is "
+            f"{now[key]}, and their rates would have been others; give "
+            f"--{key}={was[key]} to continue it, or start a new run from its network: "
+            f"--init {workdir} --workdir ANOTHER."
+        )
+
+
+def _rates(flat: dict, steps: int) -> np.ndarray:
+    options = {key: flat[f"config.optimizer.{key}"] for key in _RATE_KEYS}
+    rates = make_schedule(**options)(np.arange(steps))
+    return np.broadcast_to(np.float32(rates), steps)

@@ -75,7 +75,8 @@ class Loop:
                 if before == start:
                     wait()
                     clock.restart(step)  # no rate counts the time to compile
-                if _passed(before, step, config.log_every_steps):
+                last = caught or step >= config.num_steps
+                if last or _passed(before, step, config.log_every_steps):
                     wait()
                     line = {"step": step, **clock.measure(step), **metrics}
                     log.write(line)

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from jaxperceptual.core import files, folders, precision, records
 from jaxperceptual.core.memory import enough_memory
+from jaxperceptual.data import sources
 from jaxperceptual.data.degradations import Degradation
 from jaxperceptual.data.loader import Loader
 from jaxperceptual.losses.goal import Goal, build_gallery_goal, build_goal
@@ -26,7 +27,7 @@ from jaxperceptual.training import checks, initial, reporting
 from jaxperceptual.training.checkpoints import Checkpoints
 from jaxperceptual.training.devices import DEVICES, devices_for
 from jaxperceptual.training.loop import Loop, room_for_photos
-from jaxperceptual.training.optimizer import make_optimizer
+from jaxperceptual.training.optimizer import make_optimizer, with_counts
 from jaxperceptual.training.step import TrainState, init_state, make_train_step
 
 
@@ -150,8 +151,19 @@ def resume(
     latest = checkpoints.latest()
     if latest is not None:
         old = checkpoints.record(latest)
-        checks.check_same_run(old, run.record, workdir)
-        state = checkpoints.restore(latest, fresh)
+        checks.check_same_run(old, run.record, workdir, latest)
+        of_old = records.completed(old["config"])
+        options = {
+            key.removeprefix("optimizer."): value
+            for key, value in of_old.items()
+            if key.startswith("optimizer.")
+        }
+        tx = make_optimizer(**options, trained=of_old["trained"])
+        like = fresh._replace(opt_state=tx.init(fresh.params))
+        state = checkpoints.restore(latest, like)
+        state = state._replace(
+            opt_state=with_counts(state.opt_state, fresh.opt_state, latest)
+        )
         print(f"continuing {workdir} from step {latest}")
         origin = old.get("init")
     elif (name := run.config.get("init", "")) not in initial.NONE:
@@ -197,13 +209,19 @@ def go_on(
         cache=config.data.cache or None,
         num_workers=config.data.num_workers,
         start=step,
+        leave_out=workdir / "samples",
         rows_below=room_for_photos(devices) if config.data.on_device else 0,
     ) as loader:
         if loader.table is not None:
             print(f"photos on the device: {loader.table.nbytes / 1e9:.2f} GB")
-        images = {"count": loader.num_images, "names": loader.names_hash}
+        images = {
+            "count": loader.num_images,
+            "content": loader.identity,
+            # Of these, crops are of another kind.
+            "embedded": config.data.source == sources.EMBEDDED,
+        }
         record = run.record | {"images": images}
-        checks.check_same_run(old, record, workdir)
+        checks.check_same_run(old, record, workdir, step)
         print(
             f"{loader.num_images} images from {config.data.source}; "
             f"{config.num_steps - step} steps of {config.data.batch_size} x "

@@ -202,7 +202,10 @@ def fails(capsys, *argv):
         (["--config.net.norm=layer"], "net.norm='layer'; use one of batch, instance"),
         (["--config.data.batch_size=0"], "batch_size=0; use 1 or more"),
         (["--config.seed=100000000000000000000"], "seed=1000"),
-        (["--config.steps_per_dispatch=3"], "use a multiple of steps_per_dispatch=3"),
+        (
+            ["--config.steps_per_dispatch=3", "--config.checkpoint_every_steps=2"],
+            "use a multiple of steps_per_dispatch=3",
+        ),
         (["--config.keep_every_steps=5"], "multiple of checkpoint_every_steps=2"),
         (["--data.num_workers=-1"], "num_workers=-1; use 0 or more"),
         (["--data.cache=cache"], "'embedded' cuts a new crop"),
@@ -273,17 +276,25 @@ def test_damaged_checkpoint(uninterrupted, folder, capsys, monkeypatch, tmp_path
         assert f"checkpoints/{STEPS} cannot be read" in line and "delete it" in line
 
 
-def test_other_photos_in_the_same_folder(
-    uninterrupted, folder, capsys, monkeypatch, tmp_path
-):
+def test_a_run_is_of_its_photos_wherever_they_lie(folder, capsys, tmp_path):
     photos = tmp_path / "photos"
     shutil.copytree(folder, photos)
-    arguments = [*SMOKE, f"--data={photos}", f"--workdir={tmp_path / 'run'}"]
-    arguments += ["--config.data.num_workers=0"]
-    assert train(*arguments, "--config.num_steps=2") == 0
-    (photos / "0.png").rename(photos / "7.png")
-    line = fails(capsys, *arguments)
-    assert "holds a run with images.names=" in line
+    # What a run draws is none of them.
+    arguments = [*SMOKE, f"--workdir={photos / 'run'}", "--config.data.num_workers=0"]
+    arguments += ["--config.sample_every_steps=1", "--config.log_every_steps=1000"]
+    assert train(*arguments, f"--data={photos}", "--config.num_steps=1") == 0
+    assert [line["step"] for line in metrics(photos / "run")] == [1]  # the last
+    moved = photos.rename(tmp_path / "moved")
+    arguments[len(SMOKE)] = f"--workdir={moved / 'run'}"
+    assert train(*arguments, f"--data={moved}", "--config.num_steps=2") == 0
+    assert [line["step"] for line in metrics(moved / "run")] == [1, 2]
+    Image.new("RGB", (50, 40)).save(moved / "0.png")
+    line = fails(capsys, *arguments, f"--data={moved}")
+    assert "holds a run with images.content=" in line
+    shutil.copy(folder / "0.png", moved / "0.png")
+    (moved / "0.png").rename(moved / "7.png")
+    line = fails(capsys, *arguments, f"--data={moved}")
+    assert "holds a run with images.content=" in line
 
 
 def test_pixel_loss_alone_needs_no_features(folder, tmp_path):

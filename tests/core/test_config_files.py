@@ -87,3 +87,23 @@ def test_a_checkout_has_its_own_configs_whichever_is_installed(tmp_path):
     )
     folder = tmp_path / "configs"
     assert done.stdout.split() == [str(folder), str(folder / "smoke.py")], done.stderr
+
+
+def test_keys_follow_those_that_they_belong_to():
+    def with_settings(name, *settings):
+        config = config_files.load_config(name)
+        config_files.override_all(config, settings)
+        return config
+
+    assert with_settings("gallery", "num_steps=30").optimizer.decay_steps == 30
+    own = with_settings("gallery", "num_steps=30", "optimizer.decay_steps=40")
+    assert own.optimizer.decay_steps == 40
+    assert with_settings("style_muse", "num_steps=30").optimizer.decay_steps == 0
+    steps = "checkpoint_every_steps", "keep_every_steps"
+    for setting, expected in (
+        ("checkpoint_every_steps=3", (3, 10_002)),
+        ("steps_per_dispatch=7", (504, 10_080)),
+        ("keep_every_steps=3", (500, 3)),  # asked for, and refused
+    ):
+        config = with_settings("style_muse", setting)
+        assert tuple(config[key] for key in steps) == expected

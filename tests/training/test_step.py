@@ -23,7 +23,7 @@ from jaxperceptual.training.devices import (
     shard,
     unreplicate,
 )
-from jaxperceptual.training.optimizer import make_optimizer
+from jaxperceptual.training.optimizer import make_optimizer, with_counts
 from jaxperceptual.training.step import init_state, make_train_step
 
 REORDERED_GRADIENT = dict(rtol=2e-4, atol=2e-6)  # float32 sums over pixels and images
@@ -181,6 +181,23 @@ def test_decay_is_a_cosine_that_ends_at_zero():
     np.testing.assert_allclose(moves, expected, **ADAM)
     with pytest.raises(InputError, match="decay_steps=3; use 0"):
         make_optimizer(0.8, warmup_steps=3, decay_steps=3)
+
+
+def test_a_constant_rate_may_begin_to_fall():
+    constant = make_optimizer(0.8)
+    falling = make_optimizer(0.8, decay_from=2, decay_steps=4)
+    params = jnp.zeros(())
+    opt_state, moves = constant.init(params), []
+    for _ in range(2):
+        update, opt_state = constant.update(jnp.ones(()), opt_state, params)
+        moves.append(float(-update))
+    opt_state = with_counts(opt_state, falling.init(params), 2)
+    for _ in range(3):
+        update, opt_state = falling.update(jnp.ones(()), opt_state, params)
+        moves.append(float(-update))
+    np.testing.assert_allclose(moves, [0.8, 0.8, 0.8, 0.4, 0.0], **ADAM)
+    with pytest.raises(InputError, match="decay_from=4; use a step before"):
+        make_optimizer(0.8, decay_from=4, decay_steps=4)
 
 
 class Identity(nn.Module):
