@@ -3,6 +3,7 @@
 What is done stays done, and what was begun goes on from where it was.
 """
 
+import contextlib
 import csv
 import dataclasses
 import io
@@ -45,12 +46,10 @@ class Results:
             _check_same(old, self.record, folder)
             self.record = old
             if (folder / "objective.csv").exists():
-                text = (folder / "objective.csv").read_text(encoding="utf-8")
-                for row in csv.DictReader(text.splitlines()):
-                    self._rows.setdefault(row["image"], []).append(row)
+                self._rows = _read_rows(folder / "objective.csv")
             if self._state.exists():
-                with np.load(self._state) as file:
-                    begun = json.loads(str(file["photos"]))
+                with self._reading_state(), np.load(self._state) as file:
+                    begun = dict(json.loads(str(file["photos"])))
                 # Else killed after the images were done, and before it was deleted.
                 if not begun.keys() <= self._rows.keys():
                     self._begun = begun
@@ -146,6 +145,9 @@ class Results:
         with files.replacing(self._state) as file:
             np.savez(file, *leaves, photos=json.dumps(names))
 
+    def _reading_state(self) -> contextlib.AbstractContextManager:
+        return files.reading(self._state, "delete it, and what was begun starts anew")
+
     def restore(self, photos: list[Photo], like: Any) -> Any:
         """What an earlier process saved of this batch, or `like`, if there is nothing.
 
@@ -154,7 +156,7 @@ class Results:
         if list(self._begun) != [photo.name for photo in photos]:
             return like
         arrays, structure = jax.tree.flatten(like)
-        with np.load(self._state) as file:
+        with self._reading_state(), np.load(self._state) as file:
             saved = [file[f"arr_{i}"] for i in range(len(file.files) - 1)]
         shapes = [[leaf.shape[1:] for leaf in leaves] for leaves in (arrays, saved)]
         if shapes[0] != shapes[1]:
@@ -171,14 +173,23 @@ class Results:
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    try:
+    with files.reading(path, "delete it or use another -o"):
         record = json.loads(path.read_text())
-        if {"goal", "options", "photos"} <= record.keys():
-            return record
-        reason = "not a baseline's"
-    except (ValueError, AttributeError) as error:
-        reason = error
-    raise InputError(f"{path}: cannot be read ({reason}); delete it or use another -o.")
+        if not {"goal", "options", "photos"} <= dict(record).keys():
+            raise ValueError("not a baseline's")
+        return record
+
+
+def _read_rows(path: Path) -> dict[str, list[dict[str, str]]]:
+    """Rows of objective.csv by image."""
+    rows: dict[str, list[dict[str, str]]] = {}
+    with files.reading(path, "delete it or use another -o"):
+        for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
+            for key in ("iteration", "evaluations"):
+                int(row[key])
+            float(row["objective"])
+            rows.setdefault(row["image"], []).append(row)
+    return rows
 
 
 def _check_same(old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:

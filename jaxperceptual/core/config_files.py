@@ -17,6 +17,18 @@ from jaxperceptual.core.errors import InputError
 
 FOLDER = Path(str(resources.files("jaxperceptual.configs")))  # ours
 
+# What a config of each task is compared with; groups and keys that are its own affair.
+MODELS = {"style": "style_muse.py", "restoration": "sr_x4_feat.py"}
+_OWN = (
+    "quick",
+    "net.",
+    "degradation.",
+    "objective.content",
+    "objective.style",
+    "styles",
+)
+_OPTIONAL = {"style_image", "default_style_image", "style_size", "style_weight"}
+
 MULTIPLES = {  # a key, and what its value is a multiple of
     "checkpoint_every_steps": "steps_per_dispatch",
     "keep_every_steps": "checkpoint_every_steps",
@@ -40,7 +52,38 @@ def load_config(name: str) -> ConfigDict:
         raise InputError(f"{path}: {what}; see configs/style_muse.py.") from error
     finally:
         sys.path.pop(0)
+    if not isinstance(config, ConfigDict):
+        raise InputError(
+            f"{path}: get_config() returns a {type(config).__name__}; return a "
+            "ConfigDict, as configs/style_muse.py does."
+        )
+    _complete(config, path)
     return config.lock()
+
+
+def _complete(config: ConfigDict, path: Path) -> None:
+    """Gives an older config the keys that came later; InputError for those it lacks.
+
+    And for one that is none, but nearly.
+    """
+    task = config.get("task")
+    if task not in MODELS:
+        raise InputError(f"{path}: task={task!r}; use one of {', '.join(MODELS)}.")
+    model = runpy.run_path(str(FOLDER / MODELS[task]))["get_config"]()
+    known = {k for k in records.flatten(model) if not k.startswith(_OWN)}
+    there = {k for k in records.flatten(config) if not k.startswith(_OWN)}
+    for key in sorted(known - there - _OPTIONAL):
+        if key not in records.LATER_KEYS:
+            raise InputError(f"{path}: has no {key}; see configs/{MODELS[task]}.")
+        *groups, last = key.split(".")
+        node = config
+        for group in groups:
+            node = node[group]
+        with config.unlocked():
+            node[last] = records.LATER_KEYS[key]
+    for key in sorted(there - known):
+        if close := difflib.get_close_matches(key, known, n=1, cutoff=0.8):
+            raise InputError(f'{path}: no key "{key}". Did you mean "{close[0]}"?')
 
 
 def override(config: ConfigDict, setting: str) -> None:
@@ -106,7 +149,13 @@ def apply_quick(config: ConfigDict) -> list[str]:
     if "quick" not in config:
         raise InputError("this config has no quick section; leave --quick off.")
     before = records.flatten(config)
-    config.update(config.quick)
+    for key in records.flatten(config.quick):
+        if key not in before:
+            raise InputError(f"quick.{key}: {_unknown_in(config, key)}")
+    try:
+        config.update(config.quick)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"quick: {error}; see configs/style_muse.py.") from error
     after = records.flatten(config)
     return [
         f"{key} {before[key]} -> {value}"
@@ -137,6 +186,12 @@ def _find(name: str) -> Path:
     raise InputError(f"--config {name}: no such file; configs/ has {known}.")
 
 
+def _unknown_in(config: ConfigDict, key: str) -> str:
+    names = [k for k in records.flatten(config) if not k.startswith("quick.")]
+    close = difflib.get_close_matches(key, names, n=1)
+    return "no such key." + (f' Did you mean "{close[0]}"?' if close else "")
+
+
 def _unknown(key: str, name: str, node: Any) -> str:
     names = list(node) if isinstance(node, ConfigDict) else []
     close = difflib.get_close_matches(name, names, n=1)
@@ -148,6 +203,8 @@ def _unknown(key: str, name: str, node: Any) -> str:
 
 def _parse(key: str, text: str, old: Any) -> Any:
     kind = type(old)
+    if old is None or (text == "None" and key.startswith("net.")):  # a norm, or none
+        return None if text == "None" else text
     try:
         if kind is str:
             return text

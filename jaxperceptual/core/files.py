@@ -1,12 +1,16 @@
 """Files that appear whole or not at all."""
 
 import contextlib
+import csv
 import hashlib
 import os
 import secrets
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from jaxperceptual.core.errors import InputError
 
 
 @contextlib.contextmanager
@@ -27,6 +31,24 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(OSError):  # gone already, or never made
             temporary.unlink()
+
+
+@contextlib.contextmanager
+def reading(path: Path, way_out: str = "delete it") -> Iterator[None]:
+    """Within it, a file that this project wrote is read, and taken to be as written.
+
+    Raises InputError, with the file's name and the `way_out`, for whatever goes wrong
+    in doing so: it was damaged, or is another program's.
+    """
+    try:
+        yield
+    except (OSError, EOFError, LookupError, ValueError, TypeError) as error:
+        what = str(error).strip().partition("\n")[0] or type(error).__name__
+    except (zipfile.BadZipFile, csv.Error) as error:
+        what = str(error)
+    else:
+        return
+    raise InputError(f"{path}: cannot be read ({what}); {way_out}.")
 
 
 def write_text(path: Path, text: str) -> None:

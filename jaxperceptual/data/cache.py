@@ -67,11 +67,13 @@ def open_cache(folder: Path, photos: Decoded) -> Cached:
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     table, notes = folder / f"{digest}.npy", folder / f"{digest}.json"
     if table.is_file() and notes.is_file():
-        try:
+        with files.reading(notes):
             skipped = json.loads(notes.read_text())["skipped"]
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"cache: {notes} cannot be read; delete it.") from error
-        return Cached(table, {int(i): reason for i, reason in skipped.items()})
+            bad = {int(i): str(reason) for i, reason in skipped.items()}
+        with files.reading(table):
+            if _open_map(str(table)).shape[0] != key["num_images"]:
+                raise ValueError("of another number of photos")
+        return Cached(table, bad)
 
     num_bytes = key["num_images"] * photos.image_size**2 * 3
     temporary = folder / f".{digest}.{secrets.token_hex(4)}"

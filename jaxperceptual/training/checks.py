@@ -34,22 +34,22 @@ _RATE_KEYS = ("learning_rate", "warmup_steps", "decay_from", "decay_steps")
 def check_config(config: ConfigDict) -> None:
     """InputError for numbers out of their range, or that do not go together."""
     flat = records.flatten(config)
-    for key, least in (
-        ("seed", 0),
-        ("num_steps", 1),
-        ("style_size", MIN_STYLE_SIDE),
-        ("steps_per_dispatch", 1),
-        ("log_every_steps", 1),
-        ("sample_every_steps", 0),
-        ("checkpoint_every_steps", 1),
-        ("keep_last", 1),
-        ("keep_every_steps", 0),
-        ("data.batch_size", 1),
-        ("data.image_size", 16),
-        ("data.num_workers", 0),
+    for key, least, most in (
+        ("seed", 0, 2**32 - 1),
+        ("num_steps", 1, 10**9),
+        ("style_size", MIN_STYLE_SIDE, 8192),
+        ("steps_per_dispatch", 1, 10**4),
+        ("log_every_steps", 1, 10**9),
+        ("sample_every_steps", 0, 10**9),
+        ("checkpoint_every_steps", 1, 10**9),
+        ("keep_last", 1, 10**9),
+        ("keep_every_steps", 0, 10**9),
+        ("data.batch_size", 1, 65536),
+        ("data.image_size", 16, 8192),
+        ("data.num_workers", 0, 1024),
     ):
-        if key in flat and not least <= flat[key] < 2**32:
-            raise InputError(f"{key}={flat[key]}; use {least} or more, below 2**32.")
+        if key in flat and not least <= flat[key] <= most:
+            raise InputError(f"{key}={flat[key]}; use {least} or more, {most} at most.")
     for key, of in config_files.MULTIPLES.items():
         if flat[key] % flat[of]:
             raise InputError(f"{key}={flat[key]}; use a multiple of {of}={flat[of]}.")
