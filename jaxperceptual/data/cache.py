@@ -7,14 +7,18 @@ import json
 import os
 import secrets
 import shutil
+import sys
+import time
+from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import tqdm
 from jaxtyping import UInt8
 
-from jaxperceptual.core import files, machine
+from jaxperceptual.core import files, folders, machine
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.data.decoded import Decoded
 
@@ -65,39 +69,86 @@ def open_cache(folder: Path, photos: Decoded) -> Cached:
         "resize": "stretch",
     }
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
-    table, notes = folder / f"{digest}.npy", folder / f"{digest}.json"
-    if table.is_file() and notes.is_file():
-        with files.reading(notes):
-            skipped = json.loads(notes.read_text())["skipped"]
-            bad = {int(i): str(reason) for i, reason in skipped.items()}
-        with files.reading(table):
-            if _open_map(str(table)).shape[0] != key["num_images"]:
-                raise ValueError("of another number of photos")
-        return Cached(table, bad)
-
-    num_bytes = key["num_images"] * photos.image_size**2 * 3
-    temporary = folder / f".{digest}.{secrets.token_hex(4)}"
+    if found := _found(folder / digest, photos):
+        return found
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # A memory map that outgrows the disk kills the process: ask first.
-        free = shutil.disk_usage(folder).free
-        if free < num_bytes:
-            raise InputError(
-                f"cache={folder}: needs {num_bytes / 1e9:.1f} GB, {free / 1e9:.1f} GB "
-                "are free; choose another folder, or do without."
+        with _alone(folder / f".{digest}.lock") as alone:
+            # Another process may have made it while this one waited.
+            return _found(folder / digest, photos) or _made(
+                folder / digest, photos, key, alone=alone
             )
-        bad = _fill(temporary, photos)
-        files.write_text(notes, json.dumps({"key": key, "skipped": bad}))
-        os.replace(temporary, table)
     except OSError as error:
         raise InputError(
             f"cache={folder}: cannot be written ({error.strerror}); choose a folder "
             "that is writable and has room."
         ) from error
+
+
+def _found(stem: Path, photos: Decoded) -> Cached | None:
+    table, notes = stem.with_suffix(".npy"), stem.with_suffix(".json")
+    if not (table.is_file() and notes.is_file()):
+        return None
+    with files.reading(notes):
+        skipped = json.loads(notes.read_text())["skipped"]
+        bad = {int(i): str(reason) for i, reason in skipped.items()}
+    with files.reading(table):
+        if _open_map(str(table)).shape[0] != len(photos.source):
+            raise ValueError("of another number of photos")
+    return Cached(table, bad)
+
+
+def _made(stem: Path, photos: Decoded, key: dict, *, alone: bool) -> Cached:
+    num_bytes = key["num_images"] * photos.image_size**2 * 3
+    # Of one name, so that what a killed process left goes.
+    word = "filling" if alone else secrets.token_hex(4)
+    temporary = stem.with_name(f".{stem.name}.{word}")
+    try:
+        temporary.unlink(missing_ok=True)
+        free = shutil.disk_usage(stem.parent).free
+        if free < num_bytes:
+            raise InputError(
+                f"cache={stem.parent}: needs {num_bytes / 1e9:.1f} GB, "
+                f"{free / 1e9:.1f} GB are free; choose another folder, or do without."
+            )
+        bad = _fill(temporary, photos)
+        notes = json.dumps({"key": key, "skipped": bad})
+        files.write_text(stem.with_suffix(".json"), notes)
+        os.replace(temporary, stem.with_suffix(".npy"))
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
-    return Cached(table, bad)
+    return Cached(stem.with_suffix(".npy"), bad)
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[bool]:
+    """Holds a lock, and waits for it; False where there are none."""
+    told = False
+    while True:
+        with path.open("w") as file:
+            try:
+                locked = folders.take_lock(file)
+            except BlockingIOError:
+                if not told:
+                    print("cache: another process fills it; waiting", file=sys.stderr)
+                told = True
+                time.sleep(0.2)
+                continue
+            if locked and not _is_still(file, path):
+                continue  # deleted by the one that held it
+            try:
+                yield locked
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _is_still(file: TextIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 @functools.lru_cache(4)
@@ -111,6 +162,10 @@ def _fill(path: Path, photos: Decoded) -> dict[int, str]:
     rows = np.lib.format.open_memmap(
         path, mode="w+", dtype=np.uint8, shape=(num_images, size, size, 3)
     )
+    # A memory map that outgrows the disk kills the process: all of it is taken now.
+    with path.open("r+b") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     bad = {}
 
     def fill(i: int) -> None:

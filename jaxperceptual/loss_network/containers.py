@@ -1,6 +1,7 @@
 """The containers that weights come in: arrays by name, whoever wrote the file."""
 
 import contextlib
+import math
 import os
 import zipfile
 from collections.abc import Callable, Iterator
@@ -12,6 +13,10 @@ import safetensors
 
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.loss_network import inert_pickle
+
+# Of one array that is read; the largest of VGG-16's, in float64, has 19 MB.
+MAX_BYTES = 64 * 1024**2
+_MAX_PICKLE = 16 * 1024**2  # of names and shapes, in a zip of torch.save
 
 Contents = tuple[dict[str, np.ndarray], dict[str, str]]  # arrays by name, metadata
 Wanted = Callable[[str, dict[str, str]], bool]  # of (name, metadata): read this array?
@@ -59,7 +64,27 @@ def _read_npz(path: Path, wanted: Wanted) -> Contents:
         # Opened here: np.load leaves a damaged file open.
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             names = [n for n in file.files if wanted(n, {})]
+            members = {n.removesuffix(".npy"): n for n in file.zip.namelist()}
+            for name in names:
+                _check_npy(file.zip, members[name])
             return {name: file[name] for name in names}, {}
+
+
+def _check_size(name: str, num_bytes: int, most: int = MAX_BYTES) -> None:
+    """What a file declares, before memory is taken for it."""
+    if not 0 <= num_bytes <= most:
+        raise ValueError(f"{name} would have {num_bytes} bytes")
+
+
+def _check_npy(archive: zipfile.ZipFile, member: str) -> None:
+    info = archive.getinfo(member)
+    _check_size(member, info.file_size)
+    with archive.open(info) as file:
+        version = np.lib.format.read_magic(file)
+        read = {1: np.lib.format.read_array_header_1_0}
+        header = read.get(version[0], np.lib.format.read_array_header_2_0)(file)
+    shape, _, dtype = header
+    _check_size(member, math.prod(shape) * dtype.itemsize, info.file_size)
 
 
 def _read_keras(path: Path, wanted: Wanted) -> Contents:
@@ -74,6 +99,7 @@ def _read_keras(path: Path, wanted: Wanted) -> Contents:
 
     def visit(name, node):
         if isinstance(node, h5py.Dataset) and wanted(name, {}):
+            _check_size(name, node.nbytes)
             tensors[name] = node[()]
 
     with blaming(path, "damaged, cut short, or not an HDF5 file"):
@@ -83,12 +109,15 @@ def _read_keras(path: Path, wanted: Wanted) -> Contents:
 
 
 def _read_ckpt(path: Path, wanted: Wanted) -> Contents:
-    tensors = {}
+    tensors, seen = {}, set()
 
     def visit(name, node):
         if isinstance(node, inert_pickle.PickledArray) and wanted(name, {}):
-            tensors[name] = node.array()
+            tensors[name] = node.array()  # of bytes that are in the file
         elif isinstance(node, dict):
+            if id(node) in seen:
+                raise ValueError(f"{name} comes twice")
+            seen.add(id(node))
             for key, child in node.items():
                 visit(f"{name}/{key}" if name else str(key), child)
 
@@ -133,6 +162,9 @@ _READERS = {
 def _torch_zip(file: BinaryIO, path: Path):
     archive = zipfile.ZipFile(file)
     names = archive.namelist()
+    for name in names:
+        if name.endswith(("/data.pkl", "/byteorder")):
+            _check_size(name, archive.getinfo(name).file_size, _MAX_PICKLE)
     (pickled,) = [n for n in names if n.count("/") == 1 and n.endswith("/data.pkl")]
     root = pickled.removesuffix("data.pkl")
     order = "<"
@@ -142,8 +174,12 @@ def _torch_zip(file: BinaryIO, path: Path):
         state = inert_pickle.InertUnpickler(stream, path).load()
 
     def read(storage: inert_pickle.Storage) -> np.ndarray:
-        data = archive.read(f"{root}data/{storage.key}")  # checks its CRC
-        return np.frombuffer(data, order + storage.dtype, storage.size)
+        dtype = inert_pickle.dtype_of(storage.dtype, order)
+        member = archive.getinfo(f"{root}data/{storage.key}")
+        _check_size(member.filename, member.file_size)
+        if member.file_size != storage.size * dtype.itemsize:
+            raise ValueError(f"{member.filename} has {member.file_size} bytes")
+        return np.frombuffer(archive.read(member), dtype)  # checks its CRC
 
     return state, read
 
@@ -165,11 +201,13 @@ def _torch_legacy(file: BinaryIO, path: Path):
         places[key] = file.tell()
         if size != unpickler.storages[key].size:
             raise ValueError(f"storage {key} has {size} elements")
-        file.seek(int(size) * int(unpickler.storages[key].dtype[1:]), os.SEEK_CUR)
+        dtype = inert_pickle.dtype_of(unpickler.storages[key].dtype, order)
+        file.seek(int(size) * dtype.itemsize, os.SEEK_CUR)
 
     def read(storage: inert_pickle.Storage) -> np.ndarray:
         file.seek(places[storage.key])
-        dtype = np.dtype(order + storage.dtype)
+        dtype = inert_pickle.dtype_of(storage.dtype, order)
+        _check_size(f"storage {storage.key}", storage.size * dtype.itemsize)
         return np.frombuffer(file.read(storage.size * dtype.itemsize), dtype)
 
     return state, read

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxperceptual.core.errors import InputError
@@ -61,7 +62,8 @@ _DIALECTS = (
     OURS,
     Dialect(
         "torchvision",
-        re.compile(r"features\.(\d+)\.(\w+)"),
+        # DataParallel and torch.compile put words of theirs in front.
+        re.compile(r"(?:(?:module|model|_orig_mod)\.)*features\.(\d+)\.(\w+)"),
         # nn.Sequential counts ReLUs and pools: two a convolution, one more a block.
         {str(2 * i + int(n[4]) - 1): n for i, n in enumerate(CONV_SHAPES)},
         _OIHW,
@@ -161,10 +163,12 @@ def _checked(
             f"{path}: tensor {name!r} has shape {array.shape}, VGG-16 has {expected} "
             "there; is it another network, or another axis order?"
         )
+    if array.dtype == jnp.bfloat16:
+        array = array.astype(np.float32)
     if array.dtype.kind != "f":
         raise InputError(
-            f"{path}: tensor {name!r} is {array.dtype}, not float16, float32 or "
-            "float64; save it as float32."
+            f"{path}: tensor {name!r} is {array.dtype}, not float16, bfloat16, float32 "
+            "or float64; save it as float32."
         )
     with np.errstate(over="ignore"):  # what overflows is caught as not finite
         array = np.ascontiguousarray(array.transpose(axes), dtype=np.float32)

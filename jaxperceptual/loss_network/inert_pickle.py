@@ -1,7 +1,8 @@
 """Pickles of arrays and tensors, read without running them.
 
 The unpickler knows a few inert stand-ins and refuses every other name, so nothing in a
-file is ever executed, and neither torch nor the program that wrote it is imported.
+file is ever executed, and neither torch nor the program that wrote it is imported. Nor
+does a small file grow: what a pickle may hold twice is no container of containers.
 """
 
 import math
@@ -9,9 +10,21 @@ import pickle
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxperceptual.core.errors import InputError
+
+BFLOAT16 = "bfloat16"  # among codes of NumPy's dtypes, which has none for it
+
+
+def dtype_of(code: str, order: str) -> np.dtype:
+    """Of an array of a file, its bytes in that order."""
+    if code != BFLOAT16:
+        return np.dtype(order + code)
+    if order != "<":
+        raise ValueError("big-endian bfloat16")
+    return np.dtype(jnp.bfloat16)
 
 
 class _Inert:
@@ -94,18 +107,26 @@ _INERT = {
     ("torch._utils", "_rebuild_parameter"): _Parameter,
     ("torch.nn.parameter", "Parameter"): _Parameter,
     ("torch", "HalfStorage"): "f2",
+    ("torch", "BFloat16Storage"): BFLOAT16,
     ("torch", "FloatStorage"): "f4",
     ("torch", "DoubleStorage"): "f8",
     ("torch", "LongStorage"): "i8",
 }
 
 
-class InertUnpickler(pickle.Unpickler):
+_SHARED_ITEMS = 64  # shapes and the like
+
+
+class InertUnpickler(pickle._Unpickler):  # in Python: each instruction can be refused
     """Builds only the stand-ins of `_INERT`; any other name is refused, not looked up.
 
     `pickle` finds every class and function through `find_class`, so that what is not in
-    the table can be neither imported nor called.
+    the table can be neither imported nor called. A container with containers in it that
+    comes a second time is refused too: whatever walks or hashes the whole takes twice
+    as long for each such level.
     """
+
+    dispatch = dict(pickle._Unpickler.dispatch)
 
     def __init__(self, file: Any, path: Path):
         super().__init__(file)
@@ -123,5 +144,31 @@ class InertUnpickler(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> Storage:
         kind, dtype, key, _, size, *view = pid
         if kind != "storage" or any(view):  # views: unknown to state dicts
-            raise ValueError(f"persistent id {pid!r}")
+            raise ValueError("a persistent id that is no whole storage")
         return self.storages.setdefault(key, Storage(dtype, key, size))
+
+
+def _refusing_what_doubles(load):
+    """`load`, an instruction that gets an object a second time, checked."""
+
+    def checked(self):
+        load(self)
+        again = self.stack[-1]
+        if isinstance(again, _CONTAINERS) and (
+            len(again) > _SHARED_ITEMS or any(isinstance(x, _CONTAINERS) for x in again)
+        ):
+            raise ValueError("a container of containers comes twice")
+
+    return checked
+
+
+def _refused(self):
+    raise ValueError("a bytearray")  # as long as it says, before there is a byte
+
+
+_CONTAINERS = (tuple, list, dict, set, frozenset)
+for _code in (pickle.GET, pickle.BINGET, pickle.LONG_BINGET, pickle.DUP):
+    InertUnpickler.dispatch[_code[0]] = _refusing_what_doubles(
+        pickle._Unpickler.dispatch[_code[0]]
+    )
+InertUnpickler.dispatch[pickle.BYTEARRAY8[0]] = _refused

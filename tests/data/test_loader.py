@@ -277,6 +277,34 @@ def test_cache_follows_changed_files(tmp_path):
         take(1, tmp_path / "0.png", **options)
 
 
+def test_what_a_killed_filler_left_is_replaced_and_two_fill_once(photos, tmp_path):
+    code = """if True:
+    import os, sys
+    from jaxperceptual.data import cache, loader
+    fill = cache._fill
+    def slowly(path, photos):
+        bad = fill(path, photos)
+        print("filled", flush=True)
+        sys.stdin.readline()
+        return bad
+    cache._fill = slowly
+    options = dict(seed=0, batch_size=2, image_size=16, cache=sys.argv[2])
+    next(loader.Loader(sys.argv[1], **options))
+    """
+    argv = [sys.executable, "-c", code, str(photos), str(tmp_path)]
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    first = subprocess.Popen(argv, text=True, **pipes)
+    assert first.stdout.readline() == "filled\n"
+    first.kill()
+    first.communicate()
+    assert len([p for p in tmp_path.iterdir() if p.suffix == ".filling"]) == 1
+    both = [subprocess.Popen(argv, text=True, **pipes) for _ in range(2)]
+    written = [process.communicate("\n", timeout=60) for process in both]
+    assert sorted(out for out, _ in written) == ["", "filled\n"]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".json", ".npy"]
+
+
 def test_cache_refuses_what_it_cannot_hold(photos, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="crop=random cuts a new crop each time"):
         take(1, photos, cache=tmp_path, crop="random")

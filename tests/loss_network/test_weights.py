@@ -6,7 +6,9 @@ import json
 import os
 import pickle
 import re
+import resource
 import sys
+import time
 import zipfile
 
 import numpy as np
@@ -196,6 +198,81 @@ def test_a_torch_view_outside_its_storage_is_refused(tmp_path, params, monkeypat
     torch.save(state, tmp_path / "bad.pth")
     with pytest.raises(InputError, match="bad.pth: tensor 'features.0.bias'"):
         conversion.convert(tmp_path / "bad.pth", tmp_path / "out.safetensors")
+
+
+def _bombs(folder):
+    """Small files that would take gigabytes, or for ever: (path, what is said)."""
+    zeros = np.zeros(2**27, np.uint8)  # 128 MiB, compressed to 128 KiB
+    path = folder / "inflates.pth"
+    torch_dict = (
+        b"\x80\x02}X\x0f\x00\x00\x00features.0.biasctorch._utils\n_rebuild_tensor_v2\n"
+        b"((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000"
+        b"X\x03\x00\x00\x00cpuK\x04tQK\x00K\x04\x85K\x01\x85\x89}tRs."
+    )
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", torch_dict)
+        archive.writestr("a/data/0", zeros.data)
+    yield path, "a/data/0 would have 134217728 bytes"
+    path = folder / "longer.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", torch_dict)
+        archive.writestr("a/data/0", zeros[: 2**20].data)  # its storage says 4 floats
+    yield path, "a/data/0 has 1048576 bytes"
+    path = folder / "inflates.npz"
+    np.savez_compressed(path, conv1_1_W=zeros)
+    yield path, "would have 134217856 bytes"
+    path = folder / "declares.npz"
+    with zipfile.ZipFile(path, "w") as archive, archive.open("conv1_1_W.npy", "w") as f:
+        header = {"shape": (2**34,), "fortran_order": False, "descr": "<f4"}
+        np.lib.format.write_array_header_1_0(f, header)
+    yield path, "would have 68719476736 bytes"
+    path = folder / "doubles.ckpt"
+    levels = b"".join(b"q%c0h%ch%c\x86" % (i, i, i) for i in range(60))
+    path.write_bytes(b"\x80\x02}\x85" + levels + b"}\x8c\x01a\x86\x85.")
+    yield path, "comes twice"
+    path = folder / "filled_later.ckpt"  # each empty when it comes a second time
+    dicts = b"".join(b"}q%c0" % i for i in range(40))
+    fill = b"".join(
+        b"h%c(X\x01\x00\x00\x00ah%cX\x01\x00\x00\x00bh%cu0" % (i, i + 1, i + 1)
+        for i in range(39)
+    )
+    path.write_bytes(b"\x80\x02" + dicts + fill + b"h\x00.")
+    yield path, "comes twice"
+    path = folder / "bytearray.ckpt"
+    path.write_bytes(b"\x80\x05\x96" + (2**33).to_bytes(8, "little") + b".")
+    yield path, "a bytearray"
+
+
+def test_a_small_file_takes_no_memory_and_no_time(tmp_path):
+    (tmp_path / "out").mkdir()
+    for path, message in _bombs(tmp_path):
+        assert path.stat().st_size < 2**18
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        started = time.monotonic()
+        with pytest.raises(InputError, match=re.escape(message)) as error:
+            conversion.convert(path, tmp_path / "out" / "o.safetensors")
+        assert path.name in str(error.value)
+        assert time.monotonic() - started < 5
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        assert grown < 64 * 1024  # KiB
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+@pytest.mark.parametrize("ending", ["pth", "safetensors"])
+def test_halves_and_parallel_names_convert(tmp_path, params, ending, kind):
+    torch = pytest.importorskip("torch")
+    safetensors_torch = pytest.importorskip("safetensors.torch")
+    state = {
+        f"module.{name}": torch.from_numpy(value.copy()).to(getattr(torch, kind))
+        for name, value in torch_names(params).items()
+    }
+    path = tmp_path / f"half.{ending}"
+    (torch.save if ending == "pth" else safetensors_torch.save_file)(state, path)
+    found = conversion.convert(path, tmp_path / "out.safetensors").params
+    for name, arrays in params.items():
+        for key, array in arrays.items():
+            rounded = torch.from_numpy(array.copy()).to(getattr(torch, kind)).float()
+            np.testing.assert_array_equal(found[name][key], rounded.numpy())
 
 
 def test_other_networks_do_not_pass_as_short_ones(tmp_path, params):
