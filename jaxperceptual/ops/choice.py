@@ -5,6 +5,7 @@ platform, for comparison and for debugging.
 """
 
 import contextlib
+import contextvars
 import os
 from collections.abc import Iterator
 
@@ -14,26 +15,28 @@ import jax.numpy as jnp
 from jaxperceptual.core.types import AnyArray
 
 _FORMS = ("auto", "plain", "cpu")
-_forms = os.environ.get("JAXPERCEPTUAL_FORMS", "auto")
-if _forms not in _FORMS:
+_asked = os.environ.get("JAXPERCEPTUAL_FORMS", "auto")
+if _asked not in _FORMS:
     raise SystemExit(
-        f"error: JAXPERCEPTUAL_FORMS={_forms!r}; use one of {', '.join(_FORMS)}."
+        f"error: JAXPERCEPTUAL_FORMS={_asked!r}; use one of {', '.join(_FORMS)}."
     )
+# Of this thread, or task: what another one traces meanwhile is no affair of it.
+_forms = contextvars.ContextVar("forms", default=_asked)
 
 
 @contextlib.contextmanager
 def forms(name: str) -> Iterator[None]:
     """Within this block, what is traced uses the forms `plain`, `cpu` or `auto`."""
-    global _forms
-    previous, _forms = _forms, name
+    token = _forms.set(name)
     try:
         yield
     finally:
-        _forms = previous
+        _forms.reset(token)
 
 
 def cpu_forms(x: AnyArray) -> bool:
     """Whether what is traced with `x` uses the forms of `cpu`."""
     if jnp.finfo(x.dtype).bits < 32:  # Winograd's sums want the digits
         return False
-    return _forms == "cpu" or (_forms == "auto" and jax.default_backend() == "cpu")
+    asked = _forms.get()
+    return asked == "cpu" or (asked == "auto" and jax.default_backend() == "cpu")

@@ -11,6 +11,7 @@ with XLA's own convolutions.
 """
 
 import contextlib
+import contextvars
 import functools
 import json
 import math
@@ -24,7 +25,7 @@ from jaxperceptual.core import xla
 from jaxperceptual.ops import rearranged, winograd
 
 _TARGET = "__onednn$convolution"
-_in_use = False
+_in_use = contextvars.ContextVar("onednn", default=False)  # of this thread
 
 
 @contextlib.contextmanager
@@ -34,21 +35,20 @@ def programs() -> Iterator[None]:
     Then nothing compiled within it is kept in JAX's persistent cache. A function traced
     here must not be compiled again outside: lower and compile it in the block.
     """
-    global _in_use
     if not works():
         yield
         return
     with _nothing_kept():
-        previous, _in_use = _in_use, True
+        token = _in_use.set(True)
         try:
             yield
         finally:
-            _in_use = previous
+            _in_use.reset(token)
 
 
 def in_use() -> bool:
     """Whether what is traced now may use this module."""
-    return _in_use
+    return _in_use.get()
 
 
 @functools.cache
@@ -74,8 +74,8 @@ def works() -> bool:
         with _nothing_kept():
             theirs, ours = both(x, kernel, bias)
             return np.array_equal(theirs, ours)  # small integers: every sum is exact
-    except jax.errors.JaxRuntimeError:  # there is no such call
-        return False
+    except (jax.errors.JaxRuntimeError, ImportError, AttributeError):
+        return False  # there is no such call, or no way to keep it out of the cache
 
 
 def conv(
@@ -163,13 +163,9 @@ def _convolve(x, kernel, bias, stride, pads, relu):
     return call(x, kernel) if bias is None else call(x, kernel, bias)
 
 
-@contextlib.contextmanager
-def _nothing_kept():
-    """What is compiled within this block stays out of JAX's persistent cache."""
-    name = "jax_persistent_cache_min_compile_time_secs"
-    previous = getattr(jax.config, name)
-    jax.config.update(name, math.inf)
-    try:
-        yield
-    finally:
-        jax.config.update(name, previous)
+def _nothing_kept() -> contextlib.AbstractContextManager:
+    """What this thread compiles within it stays out of JAX's persistent cache."""
+    # Not public, as the call itself; of the thread, which `jax.config.update` is not.
+    from jax._src import config
+
+    return config.persistent_cache_min_compile_time_secs(math.inf)

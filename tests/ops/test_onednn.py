@@ -1,6 +1,8 @@
 """The call into oneDNN: equal to the plain forms, and made only where it may be."""
 
 import functools
+import threading
+from concurrent import futures
 
 import jax
 import jax.numpy as jnp
@@ -124,3 +126,58 @@ def test_wrong_numbers_are_noticed(monkeypatch):
     right = onednn._convolve
     monkeypatch.setattr(onednn, "_convolve", lambda *a, **k: right(*a, **k) + 1)
     assert onednn.works.__wrapped__() is False
+
+
+def test_another_thread_traces_as_it_would_alone(persistent_cache):
+    arguments = normal(0, 1, 8, 8, 8), normal(1, 3, 3, 8, 8), normal(2, 8)
+    inside, done = threading.Event(), threading.Event()
+
+    def warming():
+        with onednn.programs(), choice.forms("cpu"):
+            inside.set()
+            assert done.wait(60)
+            return jax.jit(lambda *a: ops.conv(*a)).lower(*arguments).as_text()
+
+    with futures.ThreadPoolExecutor() as pool:
+        warmed = pool.submit(warming)
+        try:
+            assert inside.wait(60)
+            with choice.forms("plain"):
+                text = jax.jit(lambda *a: ops.conv(*a)).lower(*arguments).as_text()
+            assert CALL not in text
+            jax.grad(lambda x: ops.conv(x, *arguments[1:]).sum())(arguments[0])
+            jax.jit(lambda x: x + 41)(arguments[0]).block_until_ready()
+        finally:
+            done.set()
+        assert CALL in warmed.result()
+    assert any("lambda" in path.name for path in persistent_cache.iterdir())
+
+
+def test_eight_threads_warm_up_stylise_and_differentiate():
+    model = style_model(norm="instance")
+    sizes = [(20, 24), (36, 24), (48, 64), (17, 70)]
+    rng = np.random.default_rng(0)
+    images = {s: rng.uniform(0, 255, (*s, 3)).astype(np.float32) for s in sizes}
+
+    def gradient(stylizer, image):
+        return np.asarray(jax.grad(lambda x: stylizer(x).mean())(jnp.asarray(image)))
+
+    alone = Stylizer(model)
+    expected = {s: (alone(x), gradient(alone, x)) for s, x in images.items()}
+    shared = Stylizer(model)
+    together = threading.Barrier(8)
+
+    def work(i):
+        together.wait()
+        size = sizes[i % 4]
+        if i < 4:
+            shared.warm_up(*size)
+        return size, shared(images[size]), gradient(shared, images[size])
+
+    with futures.ThreadPoolExecutor(8) as pool:
+        for size, output, slope in pool.map(work, range(8)):
+            np.testing.assert_allclose(output, expected[size][0], **THROUGH_A_NETWORK)
+            scale = np.abs(expected[size][1]).max()
+            np.testing.assert_allclose(
+                slope / scale, expected[size][1] / scale, **THROUGH_A_NETWORK
+            )
