@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import shlex
+import shutil
 import statistics
 import subprocess
 import sys
@@ -149,6 +150,8 @@ def run_benchmark(args, device, name, path):
 def run_training(args, device, name, path):
     """A training as users run it: its whole time, compiling included, and its log."""
     workdir = path.parent / f"{device}-training"
+    # What was interrupted begins anew: a time is of one whole run.
+    shutil.rmtree(workdir, ignore_errors=True)
     cache = workdir.with_name(f"{device}-cache") if device == "gpu" else None
     options = ["--config", "smoke.py" if args.smoke else "style_muse.py"]
     options += ["--data", args.data[0]] if args.data else []

@@ -3,6 +3,8 @@
 import importlib.util
 from typing import NamedTuple
 
+import jax
+
 from jaxperceptual.benchmarks import timing
 from jaxperceptual.benchmarks.ours import Ours
 from jaxperceptual.benchmarks.pieces import Piece
@@ -39,6 +41,15 @@ def check_reference(name: str | None) -> None:
             "PyTorch is not installed; pip install 'jaxperceptual[reference]', or "
             "leave out --reference."
         )
+    if jax.default_backend() == "gpu":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise InputError(
+                f"JAX uses a GPU, and PyTorch {torch.__version__} cannot; install its "
+                "CUDA build, leave out --reference, or compare on the CPU with "
+                "JAX_PLATFORMS=cpu."
+            )
 
 
 def work(variants: Variants, piece: Piece) -> timing.Work:
@@ -58,12 +69,11 @@ def work(variants: Variants, piece: Piece) -> timing.Work:
 
         return Theirs(name, {"precision": variants.precision, **layouts[name]})(piece)
 
-    low = variants.precision == "bfloat16"
     return timing.Work(
         {**piece.facts, "precision": variants.precision},
         [made(n) for n in [*forms, *layouts] if variants.only in (None, n)],
         references=tuple(layouts),
-        tolerances=timing.LOW_TOLERANCES if low else timing.TOLERANCES,
+        tolerances=timing.TOLERANCES_OF[variants.precision],
         count=piece.count,
         next_agrees=piece.next_agrees,
     )

@@ -7,7 +7,8 @@ import sys
 import pytest
 from helpers import ROOT
 
-from jaxperceptual.benchmarks import speed_goals
+from jaxperceptual.benchmarks import speed_goals, timing, variants
+from jaxperceptual.core.errors import InputError
 
 
 def variant(ms, mib=None, first=2.0):
@@ -116,3 +117,39 @@ def test_every_piece_runs_and_none_twice(device, tmp_path):
     assert report["header"]["command"].endswith(" -o OUT")
     again = subprocess.run(command, check=True, capture_output=True, timeout=60)
     assert b"goals: " not in again.stdout
+
+
+def test_an_interrupted_training_begins_anew(tmp_path, monkeypatch):
+    """What is left to do is not what the whole takes."""
+    (tmp_path / "cpu-training").mkdir()
+    (tmp_path / "cpu-training" / "metrics.jsonl").write_text('{"step": 30}\n')
+
+    def start(*command):
+        workdir = tmp_path / "cpu-training"
+        assert command[-1] == str(workdir) and not workdir.exists()
+        workdir.mkdir()
+        (workdir / "metrics.jsonl").write_text('{"step": 40}\n')
+        (workdir / "config.json").write_text('{"config": {}}')
+        return 7.0
+
+    monkeypatch.setattr(speed_goals, "start", start)
+    args = speed_goals.parser().parse_args(["-o", str(tmp_path)])
+    path = tmp_path / "cpu-training.json"
+    speed_goals.run_training(args, "cpu", "training", path)
+    report = json.loads(path.read_text())
+    assert (report["seconds"], report["log"]) == (7.0, [{"step": 40}])
+
+
+def test_a_reference_that_cannot_use_the_gpu_is_refused(monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(variants.jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match="JAX uses a GPU, and PyTorch .* cannot"):
+        variants.check_reference("torch")
+
+
+def test_tolerances_follow_the_arithmetic():
+    kinds = [timing.TOLERANCES_OF[p] for p in ("float32", "tf32", "bfloat16")]
+    for name in kinds[0]:
+        exact, tf32, low = (kind[name] for kind in kinds)
+        assert exact < tf32 < low
