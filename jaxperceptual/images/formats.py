@@ -97,6 +97,22 @@ def check_regular(path: str | os.PathLike) -> None:
         raise InputError(f"{path}: the file is empty (0 bytes); replace it.")
 
 
+def _misread(picture: TiffImagePlugin.TiffImageFile) -> str:
+    """What of a TIFF's layout Pillow 11 to 13 decodes to other pixels, or "".
+
+    As a comparison with another decoder found: tests/images/test_tiff.py.
+    """
+    tags = picture.tag_v2
+    deep = max(tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,))) > 8
+    planes = tags.get(TiffImagePlugin.PLANAR_CONFIGURATION, 1) == 2
+    kind = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION)
+    if planes and deep and tags.get(TiffImagePlugin.COMPRESSION, 1) == 1:
+        return "16-bit planes"
+    if planes and kind in (0, 1) and tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1) > 1:
+        return "grey and alpha planes"
+    return "16-bit grey, 0 for white" if deep and kind == 0 else ""
+
+
 def _opened(file: io.BufferedIOBase, exclusive: bool) -> pil.Image:
     prefix = file.read(16)
     pil.preinit()
@@ -111,6 +127,8 @@ def _opened(file: io.BufferedIOBase, exclusive: bool) -> pil.Image:
             continue  # as Pillow does: not of this format after all
         if picture.width * picture.height > MAX_PIXELS:
             raise ValueError(f"more than {MAX_PIXELS // 1_000_000} million pixels")
+        if name == "TIFF" and (layout := _misread(picture)):
+            raise ValueError(f"a TIFF of {layout}, which Pillow misreads")
         picture._exclusive_fp = exclusive  # closing the picture closes the file
         return picture
     kinds = (kind for mark, kind in _MARKS.items() if mark in prefix)
