@@ -37,6 +37,10 @@ def commands_of(page):
                 yield part
 
 
+def words_of(line):
+    return [word for word in shlex.split(line, comments=True) if word != "..."]
+
+
 def module_of(words):
     """The module of the command, and its arguments."""
     if words[0].startswith("bin/"):
@@ -62,8 +66,7 @@ COMMANDS = sorted(
 
 @pytest.mark.parametrize("page, line", COMMANDS, ids=lambda text: text[:60])
 def test_a_command_line_parses(page, line, capsys):
-    words = [word for word in shlex.split(line, comments=True) if word != "..."]
-    name, arguments = module_of(words)
+    name, arguments = module_of(words_of(line))
     # A stand-in, or the command that the page on developing adds as an example.
     if name.endswith((".NAME", ".COMMAND", EXAMPLE)):
         return

