@@ -24,6 +24,7 @@ from jaxperceptual.baseline.pixels import PixelOptimizer, Trace, trace_of, white
 from jaxperceptual.core import folders, provenance, signals
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.memory import enough_memory
+from jaxperceptual.core.progress import Bar
 from jaxperceptual.core.types import Image
 from jaxperceptual.losses.goal import Goal
 
@@ -150,12 +151,12 @@ class _Run:
         total = self._options.steps * sum(len(photos) for photos in batches)
         self._results.record["first_calls_s"] = 0.0  # of this process, compiling too
         self._begin, self._done = time.monotonic(), 0  # iterations
-        with tqdm(total=total, unit="it", disable=None) as bar:
+        with Bar(total=total, unit="iteration") as bar:
             for photos in batches:
                 if not self._caught:
                     self._optimize_batch(photos, bar)
 
-    def _optimize_batch(self, photos: list[Photo], bar: tqdm) -> None:
+    def _optimize_batch(self, photos: list[Photo], bar: Bar) -> None:
         options, results = self._options, self._results
         bar.set_description(", ".join(photo.name for photo in photos))
         noise = [
@@ -208,7 +209,7 @@ class _Run:
             own = _accepted(jax.tree.map(lambda x, i=i: x[:, i], trace), options.steps)
             results.add(photo, own, facts)
         results.finish_batch()
-        if bar.disable:  # a log file gets a line where a terminal has its bar
+        if bar.lines:  # a log file gets a line where a terminal has its bar
             self._print_progress(photos, trace, bar.total)
 
     def _print_progress(self, photos: list[Photo], trace: Trace, total: int) -> None:

@@ -20,11 +20,11 @@ import jax
 import numpy as np
 import scipy.optimize
 import torch
-from tqdm import tqdm
 
 from jaxperceptual.baseline.photos import read_photos
 from jaxperceptual.baseline.pixels import PixelOptimizer, white_noise
 from jaxperceptual.core import cli, config_files, files, provenance
+from jaxperceptual.core.progress import Bar
 from jaxperceptual.losses.goal import Goal, build_goal
 from jaxperceptual.losses.style_image import read_style
 
@@ -147,7 +147,7 @@ def run(args: argparse.Namespace) -> None:
     )
     curves = {name: [] for name in args.methods}
     total = len(photos) * len(args.methods) * args.evaluations
-    with tqdm(total=total, unit="evaluation") as bar:
+    with Bar(total=total, unit="evaluation") as bar:
         for index, photo in enumerate(photos):
             target = photo.pixels.astype(np.float32)
             content = goal.objective.content_targets(goal.frozen.vgg, target[None])

@@ -3,8 +3,6 @@
 import importlib.util
 from typing import NamedTuple
 
-import jax
-
 from jaxperceptual.benchmarks import timing
 from jaxperceptual.benchmarks.ours import Ours
 from jaxperceptual.benchmarks.pieces import Piece
@@ -41,15 +39,9 @@ def check_reference(name: str | None) -> None:
             "PyTorch is not installed; pip install 'jaxperceptual[reference]', or "
             "leave out --reference."
         )
-    if jax.default_backend() == "gpu":
-        import torch
+    from jaxperceptual.benchmarks.torch import tensors  # an extra
 
-        if not torch.cuda.is_available():
-            raise InputError(
-                f"JAX uses a GPU, and PyTorch {torch.__version__} cannot; install its "
-                "CUDA build, leave out --reference, or compare on the CPU with "
-                "JAX_PLATFORMS=cpu."
-            )
+    tensors.check_device()
 
 
 def work(variants: Variants, piece: Piece) -> timing.Work:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TextIO
 
 import numpy as np
-import tqdm
 from jaxtyping import UInt8
 
 from jaxperceptual.core import files, folders, machine
 from jaxperceptual.core.errors import InputError
+from jaxperceptual.core.progress import Bar
 from jaxperceptual.data.decoded import Decoded
 
 
@@ -177,7 +177,7 @@ def _fill(path: Path, photos: Decoded) -> dict[int, str]:
     with futures.ThreadPoolExecutor(machine.num_cores()) as pool:
         done = pool.map(fill, range(num_images))
         try:
-            for _ in tqdm.tqdm(done, total=num_images, desc="cache", unit="image"):
+            for _ in Bar(done, total=num_images, desc="cache", unit="image"):
                 pass
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -4,9 +4,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from jaxperceptual.core import folders, provenance
+from jaxperceptual.core.progress import Bar
 from jaxperceptual.evaluation import report, super_resolution
 from jaxperceptual.images.writing import write_image
 
@@ -32,7 +31,7 @@ def evaluate(
     facts = provenance.header(command)
     found = []
     judged = super_resolution.photos(task, paths)
-    for photo in tqdm(judged, total=len(paths), unit="photo", disable=None):
+    for photo in Bar(judged, total=len(paths), unit="photo"):
         found.append(photo.without_pixels())
         if folder:
             path = folder / "strips" / photo.dataset / f"{photo.name}.png"

@@ -14,12 +14,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
 from jaxperceptual.baseline.pixels import PixelOptimizer, Trace, trace_of, white_noise
 from jaxperceptual.core import files, folders
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.memory import enough_memory
+from jaxperceptual.core.progress import Bar
 from jaxperceptual.core.types import Image, Params
 from jaxperceptual.figures.options import FIGURES, Options
 from jaxperceptual.images import sheets
@@ -77,7 +77,7 @@ def run(options: Options, path: str | os.PathLike, output: str | os.PathLike) ->
     rows: list[Row] = []
     cells = [sheets.labelled(target, "original")]
     total = (options.steps + 1) * len(layers)
-    with tqdm(total=total, unit="step", disable=None) as bar:
+    with Bar(total=total, unit="step") as bar:
         for layer, result in results.items():
             bar.set_description(layer)
             states = reconstruct(options, layer, target, network, variables)

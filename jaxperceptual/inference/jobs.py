@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxperceptual.core.errors import InputError
+from jaxperceptual.core.progress import Bar
 from jaxperceptual.core.types import Image
 from jaxperceptual.images.finding import find_images
 from jaxperceptual.images.formats import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES
@@ -98,7 +99,7 @@ def run_jobs(results: Iterator[Result], todo: Sequence[Job], prog: str) -> int:
             print(f"{prog}: note: {note}", file=sys.stderr)
     single = len(todo) == 1
     failures = 0
-    for job, error in tqdm(results, total=len(todo), unit="image", disable=single):
+    for job, error in Bar(results, total=len(todo), unit="image", disable=single):
         if error and single:
             raise error
         if error:

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float32
-from tqdm import tqdm
 
+from jaxperceptual.core.progress import Bar
 from jaxperceptual.core.types import Image
 from jaxperceptual.images.tiles import windows
 
@@ -47,7 +47,7 @@ def assembled(
     if len(parts) == 1:
         return make(slice(0, h), slice(0, w))
     output = np.empty((h * factor, w * factor, 3), np.float32)
-    for rows, columns in tqdm(parts, unit="tile", leave=False, disable=None):
+    for rows, columns in Bar(parts, unit="tile", leave=False):
         made = make(rows.seen, columns.seen)
         kept = made[rows.kept(factor), columns.kept(factor)]
         output[rows.target(factor), columns.target(factor)] = kept

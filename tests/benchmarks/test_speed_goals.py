@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import jax
 import pytest
 from helpers import ROOT
 
@@ -142,7 +143,7 @@ def test_an_interrupted_training_begins_anew(tmp_path, monkeypatch):
 
 def test_a_reference_that_cannot_use_the_gpu_is_refused(monkeypatch):
     torch = pytest.importorskip("torch")
-    monkeypatch.setattr(variants.jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="JAX uses a GPU, and PyTorch .* cannot"):
         variants.check_reference("torch")

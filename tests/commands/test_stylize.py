@@ -150,7 +150,7 @@ def test_folders_keep_their_shape_and_formats(stylize):
         save(f"photos/{name}", seed=i)
     save("single.jpg", 9, 9)
     code, out, err = stylize("photos", "single.jpg", "-o", "out", "--batch-size", 4)
-    assert (code, out) == (0, "") and "7/7" in err
+    assert (code, out, err) == (0, "", "")
     assert files("out") == sorted([*names, "single.jpg"])
     formats = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF"}
     for name in names:

@@ -5,6 +5,7 @@ import numpy as np
 import torch
 
 from jaxperceptual.core import machine
+from jaxperceptual.core.errors import InputError
 
 
 def use_all_cores() -> None:
@@ -20,6 +21,15 @@ def peak_memory() -> int:
 def device() -> torch.device:
     """A GPU where JAX uses one, else the CPU."""
     return torch.device("cuda" if jax.default_backend() == "gpu" else "cpu")
+
+
+def check_device() -> None:
+    """InputError where JAX uses a GPU that this PyTorch cannot."""
+    if device().type == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            f"JAX uses a GPU, and PyTorch {torch.__version__} cannot; install its CUDA "
+            "build, leave out --reference, or compare on the CPU: JAX_PLATFORMS=cpu."
+        )
 
 
 def wait() -> None:
