@@ -15,7 +15,6 @@ from jaxperceptual.core.types import Params
 from jaxperceptual.networks.trained import Trained
 
 TABLES = ("scale", "bias")  # of a norm
-PHOTO = "photo"  # the style that leaves a photo as it is, where a gallery has one
 
 
 def parse(text: str) -> dict[str, float]:
