@@ -23,11 +23,18 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(
     Path(__file__).parents[1] / ".pytest_cache" / "compiled"
 )
-os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2 * 1024**3)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import jax
 import pytest
+
+from jaxperceptual.core import compilation
+
+
+def pytest_configure(config):
+    folder = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+    if folder.is_dir() and not hasattr(config, "workerinput"):
+        compilation.prune(folder, 2 * 1024**3)
 
 
 @pytest.fixture

@@ -1,14 +1,16 @@
 """The compiler's persistent cache: what was compiled once, found at the next start."""
 
+import contextlib
 import os
 from pathlib import Path
 
 import jax
 
-from jaxperceptual.core import folders, machine
+from jaxperceptual.core import machine
 from jaxperceptual.core.errors import InputError
 
-MAX_BYTES = 512 * 1024**2  # then the entries that were not used for longest go
+MAX_BYTES = 512 * 1024**2  # then, at a start, what was not used for longest goes
+_KEPT = 0.75  # of them
 
 
 def use_cache() -> None:
@@ -20,28 +22,33 @@ def use_cache() -> None:
     """
     if jax.config.jax_compilation_cache_dir is not None:
         return
-    # The compiler divides loops by the cores it sees; JAX's key leaves them out.
-    name = f"compiled-for-{machine.num_cores()}-cores"
     try:
-        parent = machine.cache_folder()
-        parent.mkdir(parents=True, exist_ok=True)
-        locks = _has_locks(parent)
-        # JAX locks a bounded cache, and waits long for it where there are no locks; an
-        # unbounded one keeps no times, without which the other cannot read it.
-        folder = parent / (name if locks else f"{name}-unbounded")
-        folder.mkdir(exist_ok=True)
+        # The compiler divides loops by the cores it sees; JAX's key leaves them out.
+        folder = machine.cache_folder() / f"compiled-for-{machine.num_cores()}-cores"
+        folder.mkdir(parents=True, exist_ok=True)
+        prune(folder, MAX_BYTES)
     except (OSError, InputError):  # a user without a home
         return
     if os.access(folder, os.W_OK | os.X_OK):
         jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_compilation_cache_max_size", MAX_BYTES if locks else -1)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
-def _has_locks(folder: Path) -> bool:
-    probe = folder / f".probe-{os.getpid()}"
-    try:
-        with probe.open("w") as file:
-            return folders.take_lock(file)
-    finally:
-        probe.unlink(missing_ok=True)
+def prune(folder: Path, most: int) -> None:
+    """Deletes the files used least lately, if there are more than `most` bytes.
+
+    JAX's own bound looks at every file, under a lock, for each one that it adds: with
+    thousands of them that takes longer than to compile most programs.
+    """
+    with os.scandir(folder) as entries:
+        found = [(entry.stat(), entry.path) for entry in entries if entry.is_file()]
+    total = sum(stat.st_size for stat, _ in found)
+    if total <= most:
+        return
+    found.sort(key=lambda file: max(file[0].st_atime, file[0].st_mtime))
+    for stat, path in found:
+        if total <= _KEPT * most:
+            return
+        with contextlib.suppress(FileNotFoundError):  # by another start
+            os.unlink(path)
+        total -= stat.st_size

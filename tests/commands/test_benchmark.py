@@ -145,6 +145,7 @@ def test_bfloat16_computes_what_autocast_does(tmp_path):
         assert 1e-5 < error < BFLOAT16
 
 
+@pytest.mark.slow
 def test_memory_is_the_variants_own(tmp_path):
     argv = "--inference --config smoke.py --norms instance --upsamplings resize "
     argv += f"--sizes 64 1024 --repeats 1 -o {tmp_path}"

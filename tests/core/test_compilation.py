@@ -71,19 +71,14 @@ def test_users_settings_and_unwritable_folders_are_respected(tmp_path):
         assert done.stdout.startswith(used), done.stderr
 
 
-def test_a_cache_without_locks_is_kept_apart(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    found = {}
-    monkeypatch.setattr(jax.config, "update", found.__setitem__)
-    for locks in (True, False):
-        monkeypatch.setattr(compilation.folders, "take_lock", lambda _, has=locks: has)
-        with monkeypatch.context() as unset:
-            unset.setattr(type(jax.config), "jax_compilation_cache_dir", None)
-            compilation.use_cache()
-        folder, size = (
-            found[f"jax_compilation_cache_{key}"] for key in ("dir", "max_size")
-        )
-        assert (folder.endswith("-unbounded"), size > 0) == (not locks, locks)
+def test_a_full_cache_loses_what_was_not_used_for_longest(tmp_path):
+    for i in range(8):
+        (tmp_path / f"{i}-cache").write_bytes(bytes(100))
+        os.utime(tmp_path / f"{i}-cache", (i, 0))
+    compilation.prune(tmp_path, 800)
+    assert len(list(tmp_path.iterdir())) == 8
+    compilation.prune(tmp_path, 700)  # then three quarters are left
+    assert sorted(path.name[0] for path in tmp_path.iterdir()) == list("34567")
 
 
 def test_memory_is_given_back_after_a_long_compilation_only(monkeypatch):

@@ -155,12 +155,13 @@ def test_another_thread_traces_as_it_would_alone(persistent_cache):
 
 def test_eight_threads_warm_up_stylise_and_differentiate():
     model = style_model(norm="instance")
-    sizes = [(20, 24), (36, 24), (48, 64), (17, 70)]
+    sizes = [(20, 24), (36, 70)]
     rng = np.random.default_rng(0)
     images = {s: rng.uniform(0, 255, (*s, 3)).astype(np.float32) for s in sizes}
 
     def gradient(stylizer, image):
-        return np.asarray(jax.grad(lambda x: stylizer(x).mean())(jnp.asarray(image)))
+        mean = jax.jit(jax.grad(lambda x: stylizer(x).mean()))
+        return np.asarray(mean(jnp.asarray(image)))
 
     alone = Stylizer(model)
     expected = {s: (alone(x), gradient(alone, x)) for s, x in images.items()}
@@ -169,7 +170,7 @@ def test_eight_threads_warm_up_stylise_and_differentiate():
 
     def work(i):
         together.wait()
-        size = sizes[i % 4]
+        size = sizes[i % 2]
         if i < 4:
             shared.warm_up(*size)
         return size, shared(images[size]), gradient(shared, images[size])
