@@ -32,13 +32,14 @@ class _Lines:
     """What a bar is drawn on, without what redraws it."""
 
     def __init__(self):
-        self._told = time.monotonic()
+        self._told, self._text = time.monotonic(), ""
 
     def write(self, text: str) -> None:
         text = text.strip("\r\n ")
         now = time.monotonic()
-        if text and now - self._told >= EVERY and sys.stderr is not None:
-            self._told = now
+        due = now - self._told >= EVERY and sys.stderr is not None
+        if text and text != self._text and due:
+            self._told, self._text = now, text
             print(text, file=sys.stderr, flush=True)
 
     def flush(self) -> None: ...

@@ -12,9 +12,10 @@ import skimage.data
 from jaxperceptual.data import sources
 from jaxperceptual.evaluation import report
 from jaxperceptual.evaluation.super_resolution import Judge, read_task
-from jaxperceptual.images import sheets
+from jaxperceptual.images import resampling, sheets, squares
 from jaxperceptual.images.writing import write_image
 from jaxperceptual.inference import batches
+from jaxperceptual.inference.restorer import Restorer
 from jaxperceptual.inference.stylizer import Stylizer
 from jaxperceptual.networks import pretrained
 
@@ -44,8 +45,31 @@ def super_resolution():
     return sheets.grid(strips, columns=1)
 
 
+def loss_networks():
+    """By the runs that docs/loss-networks.md has the commands of."""
+    coffee = sources.open_source(sources.EMBEDDED).load(2, at_least=SIDE)
+    photo = np.float32(squares.centre(coffee, SIDE))
+    small = np.float32(skimage.data.astronaut())[:SIDE, 80 : 80 + SIDE]
+    shrunk = resampling.quantize(resampling.downsample(small[None], 4))
+    bicubic = resampling.quantize(resampling.upsample(shrunk, 4))[0]
+    small = np.asarray(shrunk[0])
+    cells = [sheets.labelled(photo, "photo")]
+    for name, label in (
+        ("style_cubist-night", "VGG-16"),
+        ("style_alexnet-night", "AlexNet"),
+    ):
+        output = Stylizer.from_pretrained(f"runs/{name}")(photo)
+        cells.append(sheets.labelled(output, label))
+    cells.append(sheets.labelled(np.asarray(bicubic), "bicubic"))
+    for name, label in (("sr_x4-small", "VGG-16"), ("sr_x4_alexnet-small", "AlexNet")):
+        output = Restorer.from_pretrained(f"runs/{name}")(small)
+        cells.append(sheets.labelled(output, label))
+    return sheets.grid(cells, columns=3)
+
+
 if __name__ == "__main__":
     drawings = {"gallery.jpg": gallery, "super_resolution.jpg": super_resolution}
+    more = {"loss_networks.jpg": loss_networks}
     folder, *names = sys.argv[1:]
     for name in names or drawings:
-        write_image(Path(folder) / name, drawings[name]())
+        write_image(Path(folder) / name, (drawings | more)[name]())
