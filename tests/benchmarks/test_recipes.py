@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -41,7 +42,7 @@ def test_objectives_are_the_configs_of_each_models_output(photos, tmp_path, caps
         for i in range(2):
             photo = Image.open(photos / f"{i}.png").crop((5, 0, 45, 40))
             square = np.asarray(photo.resize((32, 32), Image.LANCZOS), np.float32)[None]
-            loss, _ = goal.objective(goal.frozen, stylizer(square), square)
+            loss, _ = jax.jit(goal.objective)(goal.frozen, stylizer(square), square)
             by_hand.append(float(loss))
         np.testing.assert_allclose(value, np.mean(by_hand), **THROUGH_THE_LOSS)
     assert f"mean {values[0]:.4g} {values[1]:.4g}" in capsys.readouterr().out
