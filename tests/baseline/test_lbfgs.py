@@ -80,6 +80,7 @@ def test_clipping_alone_stalls_above_the_minimum():
         assert state.value > best.fun + 1e-4 * abs(best.fun)
 
 
+@pytest.mark.slow
 def test_without_bounds_it_is_optax_lbfgs():
     with jax.enable_x64(True):
         loss_fn, _, _, _, start = box_problem(0)
@@ -262,6 +263,7 @@ def evaluations_of_torch(value_and_grad, start, count):
     return min(values[:count])
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 @pytest.mark.parametrize("reference", [evaluations_of_scipy, evaluations_of_torch])
 def test_pixels_get_lower_than_by_others(reference):

@@ -299,7 +299,10 @@ def test_what_a_killed_filler_left_is_replaced_and_two_fill_once(photos, tmp_pat
     first.communicate()
     assert len([p for p in tmp_path.iterdir() if p.suffix == ".filling"]) == 1
     both = [subprocess.Popen(argv, text=True, **pipes) for _ in range(2)]
-    written = [process.communicate("\n", timeout=60) for process in both]
+    for process in both:  # whichever fills: the other waits for it
+        process.stdin.write("\n")
+        process.stdin.flush()
+    written = [process.communicate() for process in both]
     assert sorted(out for out, _ in written) == ["", "filled\n"]
     assert [process.returncode for process in both] == [0, 0]
     assert sorted(p.suffix for p in tmp_path.iterdir()) == [".json", ".npy"]

@@ -29,7 +29,9 @@ NETS = [
 ]
 
 
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize(
+    "net", [*NETS[1::2], *(pytest.param(x, marks=pytest.mark.slow) for x in NETS[::2])]
+)
 def test_tiles_do_not_show(net):
     model = restoration_model(**net)
     image = photo(37, 61)  # windows of 16 + 2 * 14 or 15: moved, cut short, whole
@@ -156,6 +158,7 @@ def test_other_tasks_get_what_the_network_makes(task):
     assert restorer.consistency == 0 and np.ptp(output, axis=-1).max() > 1
 
 
+@pytest.mark.slow
 def test_the_factor_chooses_what_ships():
     for factor, name in pretrained.ENLARGERS.items():
         assert Restorer.from_pretrained(factor=factor).factor == factor

@@ -13,6 +13,7 @@ from jaxperceptual.networks import pretrained
 from jaxperceptual.networks.model_file import read_model
 
 NAMES = pretrained.pretrained_names()
+SLOW = pytest.mark.slow
 WITHOUT_PATTERN = [name for name in ("sr_x2", "sr_x4") if name in NAMES]
 # Grey levels, RMS, at the network's own period, where bicubic interpolation has none.
 NO_PATTERN = 0.1
@@ -41,7 +42,14 @@ def test_is_small_and_has_a_card(name):
 
 
 @pytest.mark.weights
-@pytest.mark.parametrize("name", [n for n in NAMES if task_of(n) == "restoration"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=[] if n in pretrained.ENLARGERS.values() else [SLOW])
+        for n in NAMES
+        if task_of(n) == "restoration"
+    ],
+)
 def test_enlarges_better_than_bicubic_interpolation(name):
     """On a photo that it was not trained on, under its own degradation."""
     judge = super_resolution.Judge(
@@ -73,6 +81,7 @@ def test_flat_colours_and_gradients_stay_so(name):
     assert found[worst] < NO_PATTERN, worst
 
 
+@pytest.mark.slow
 def test_the_papers_network_has_a_pattern():
     """So that the measure can fail: transposed convolutions, the feature loss alone."""
     restorer = Restorer.from_pretrained("sr_x4_feat")
