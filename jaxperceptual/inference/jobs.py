@@ -127,17 +127,7 @@ def format_changes(jobs: Sequence[Job]) -> Counter[str]:
 
 def _plan_folder(folder: Path, output: str | None, label: str) -> list[Job]:
     root = Path(output or f"{folder.resolve().name}-{label}")
-    own = root.resolve()
-    found = [
-        path
-        for path in find_images(folder, suffixes=PHOTO_SUFFIXES)
-        if own == folder.resolve() or own not in path.resolve().parents
-    ]
-    if not found:
-        raise InputError(
-            f"{folder}: no images in this folder but those of the output {root}; "
-            "give another."
-        )
+    found = find_images(folder, suffixes=PHOTO_SUFFIXES, leave_out=root)
     targets = (root / path.relative_to(folder) for path in found)
     return [
         Job(path, target.with_suffix(_target_suffix(path)))

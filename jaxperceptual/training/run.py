@@ -13,7 +13,7 @@ import jax
 import optax
 from ml_collections import ConfigDict
 
-from jaxperceptual.core import files, folders, precision, records
+from jaxperceptual.core import config_files, files, folders, precision, records
 from jaxperceptual.core.memory import enough_memory
 from jaxperceptual.data import sources
 from jaxperceptual.data.degradations import Degradation
@@ -152,13 +152,8 @@ def resume(
     if latest is not None:
         old = checkpoints.record(latest)
         checks.check_same_run(old, run.record, workdir, latest)
-        of_old = records.completed(old["config"])
-        options = {
-            key.removeprefix("optimizer."): value
-            for key, value in of_old.items()
-            if key.startswith("optimizer.")
-        }
-        tx = make_optimizer(**options, trained=of_old["trained"])
+        was = config_files.unflatten(records.completed(old["config"]))
+        tx = make_optimizer(**was.optimizer, trained=was.trained)
         like = fresh._replace(opt_state=tx.init(fresh.params))
         state = checkpoints.restore(latest, like)
         state = state._replace(

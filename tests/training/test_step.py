@@ -159,23 +159,23 @@ def test_bias_in_front_of_a_norm_stays_where_it_is():
     assert state.params["out"]["bias"].any()
 
 
-def test_warmup_is_linear_from_the_first_step():
-    tx = make_optimizer(0.8, warmup_steps=4)
-    params = jnp.zeros(())
-    opt_state, moves = tx.init(params), []
-    for _ in range(6):
+def moves_of(tx, steps, opt_state=None):
+    """The rates, as Adam moves by them where gradients agree, and the last state."""
+    params, moves = jnp.zeros(()), []
+    opt_state = opt_state or tx.init(params)
+    for _ in range(steps):
         update, opt_state = tx.update(jnp.ones(()), opt_state, params)
-        moves.append(float(-update))  # Adam moves by the rate when gradients agree
+        moves.append(float(-update))
+    return moves, opt_state
+
+
+def test_warmup_is_linear_from_the_first_step():
+    moves, _ = moves_of(make_optimizer(0.8, warmup_steps=4), 6)
     np.testing.assert_allclose(moves, [0.2, 0.4, 0.6, 0.8, 0.8, 0.8], **ADAM)
 
 
 def test_decay_is_a_cosine_that_ends_at_zero():
-    tx = make_optimizer(0.8, warmup_steps=3, decay_steps=6)
-    params = jnp.zeros(())
-    opt_state, moves = tx.init(params), []
-    for _ in range(8):
-        update, opt_state = tx.update(jnp.ones(()), opt_state, params)
-        moves.append(float(-update))
+    moves, _ = moves_of(make_optimizer(0.8, warmup_steps=3, decay_steps=6), 8)
     falling = 0.4 * (1 + np.cos(np.pi * np.arange(5) / 4))
     expected = [0.8 / 3, 1.6 / 3, *falling, 0.0]
     np.testing.assert_allclose(moves, expected, **ADAM)
@@ -184,18 +184,11 @@ def test_decay_is_a_cosine_that_ends_at_zero():
 
 
 def test_a_constant_rate_may_begin_to_fall():
-    constant = make_optimizer(0.8)
-    falling = make_optimizer(0.8, decay_from=2, decay_steps=4)
-    params = jnp.zeros(())
-    opt_state, moves = constant.init(params), []
-    for _ in range(2):
-        update, opt_state = constant.update(jnp.ones(()), opt_state, params)
-        moves.append(float(-update))
-    opt_state = with_counts(opt_state, falling.init(params), 2)
-    for _ in range(3):
-        update, opt_state = falling.update(jnp.ones(()), opt_state, params)
-        moves.append(float(-update))
-    np.testing.assert_allclose(moves, [0.8, 0.8, 0.8, 0.4, 0.0], **ADAM)
+    constant, opt_state = moves_of(make_optimizer(0.8), 2)
+    tx = make_optimizer(0.8, decay_from=2, decay_steps=4)
+    opt_state = with_counts(opt_state, tx.init(jnp.zeros(())), 2)
+    falling, _ = moves_of(tx, 3, opt_state)
+    np.testing.assert_allclose(constant + falling, [0.8, 0.8, 0.8, 0.4, 0.0], **ADAM)
     with pytest.raises(InputError, match="decay_from=4; use a step before"):
         make_optimizer(0.8, decay_from=4, decay_steps=4)
 
