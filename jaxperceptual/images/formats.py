@@ -113,6 +113,22 @@ def _misread(picture: TiffImagePlugin.TiffImageFile) -> str:
     return "16-bit grey, 0 for white" if deep and kind == 0 else ""
 
 
+def _mend_key(picture: pil.Image) -> str:
+    """Of a PNG's one transparent colour: to the depth of the decoded pixels.
+
+    Pillow 11 to 13 compares the colour as the file has it with pixels of 8 bits. What
+    cannot be mended is returned, or "": tests/images/test_formats.py.
+    """
+    key = picture.info.get("transparency")
+    raw = picture.tile[0][3] if picture.tile else None
+    if isinstance(key, int) and raw in _FEW_BITS:
+        picture.info["transparency"] = key * _FEW_BITS[raw]
+    return "16-bit colours, one transparent" if key and raw == "RGB;16B" else ""
+
+
+_FEW_BITS = {"L;2": 85, "L;4": 17}  # Pillow's raw modes; times this is 8 bits
+
+
 def _opened(file: io.BufferedIOBase, exclusive: bool) -> pil.Image:
     prefix = file.read(16)
     pil.preinit()
@@ -129,6 +145,8 @@ def _opened(file: io.BufferedIOBase, exclusive: bool) -> pil.Image:
             raise ValueError(f"more than {MAX_PIXELS // 1_000_000} million pixels")
         if name == "TIFF" and (layout := _misread(picture)):
             raise ValueError(f"a TIFF of {layout}, which Pillow misreads")
+        if name == "PNG" and (layout := _mend_key(picture)):
+            raise ValueError(f"a PNG of {layout}, which Pillow misreads")
         picture._exclusive_fp = exclusive  # closing the picture closes the file
         return picture
     kinds = (kind for mark, kind in _MARKS.items() if mark in prefix)

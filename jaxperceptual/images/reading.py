@@ -187,8 +187,14 @@ def _convert(picture: pil.Image) -> tuple[pil.Image, pil.Image | None]:
         values = np.asarray(picture).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
             raise ValueError("grey values beyond 16 bits")
-        values = np.rint(values / 257).astype(np.uint8)  # 65535 / 255
-        return pil.fromarray(values).convert("RGB"), None
+        key = picture.info.get("transparency")  # a PNG's one transparent grey
+        alpha = None if key is None else np.where(values == key, 0, 255)
+        grey = pil.fromarray(np.rint(values / 257).astype(np.uint8))  # 65535 / 255
+        if alpha is None or alpha.min() == 255:
+            return grey.convert("RGB"), None
+        alpha = pil.fromarray(alpha.astype(np.uint8))
+        white = pil.new("L", grey.size, 255)
+        return pil.composite(grey, white, alpha).convert("RGB"), alpha
     if picture.mode == "F":
         raise ValueError("float pixels, which have no agreed range")
     profile = picture.info.get("icc_profile")
