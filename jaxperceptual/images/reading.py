@@ -183,27 +183,25 @@ def _orientation(picture: pil.Image) -> int:
 
 
 def _convert(picture: pil.Image) -> tuple[pil.Image, pil.Image | None]:
+    profile = picture.info.get("icc_profile")
     if picture.mode.startswith("I"):  # "I;16", its byte orders, and 32-bit "I"
         values = np.asarray(picture).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
             raise ValueError("grey values beyond 16 bits")
         key = picture.info.get("transparency")  # a PNG's one transparent grey
-        alpha = None if key is None else np.where(values == key, 0, 255)
-        grey = pil.fromarray(np.rint(values / 257).astype(np.uint8))  # 65535 / 255
-        if alpha is None or alpha.min() == 255:
-            return grey.convert("RGB"), None
-        alpha = pil.fromarray(alpha.astype(np.uint8))
-        white = pil.new("L", grey.size, 255)
-        return pil.composite(grey, white, alpha).convert("RGB"), alpha
+        picture = pil.fromarray(np.rint(values / 257).astype(np.uint8))  # 65535 / 255
+        if key is not None:
+            picture.putalpha(pil.fromarray(np.uint8(255) * (values != key)))
     if picture.mode == "F":
         raise ValueError("float pixels, which have no agreed range")
-    profile = picture.info.get("icc_profile")
     if not picture.has_transparency_data:
         return profiles.to_srgb(picture, profile), None
     rgba = picture.convert("RGBA")
     alpha = rgba.getchannel("A")
     if profile:
-        rgba = profiles.to_srgb(rgba.convert("RGB"), profile)
+        # A profile of greys fits greys, and no others.
+        plain = picture.convert("L" if picture.mode in ("L", "LA") else "RGB")
+        rgba = profiles.to_srgb(plain, profile)
         rgba.putalpha(alpha)
     white = pil.new("RGBA", rgba.size, "white")
     opaque = alpha.getextrema()[0] == 255

@@ -9,6 +9,7 @@ import itertools
 import struct
 import zlib
 
+import imagecodecs as codecs
 import numpy as np
 import pytest
 
@@ -315,7 +316,6 @@ def smooth(channels):
 @pytest.mark.parametrize("subsampling", ["444", "422", "420", "440"])
 @pytest.mark.parametrize("space", ["GRAYSCALE", "YCBCR", "RGB", "CMYK", "YCCK"])
 def test_jpeg(space, subsampling):
-    codecs = pytest.importorskip("imagecodecs")
     channels = {"GRAYSCALE": 1, "CMYK": 4, "YCCK": 4}.get(space, 3)
     picture = smooth(channels)
     options = {} if space in ("GRAYSCALE", "RGB") else {"subsampling": subsampling}
@@ -340,7 +340,6 @@ def test_jpeg(space, subsampling):
 @pytest.mark.parametrize("depth", [8, 16])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_jpeg2000(channels, depth, container, reversible):
-    codecs = pytest.importorskip("imagecodecs")
     picture = smooth(channels).astype(f"u{depth // 8}")
     if depth == 16:
         picture = picture * 257
@@ -364,7 +363,6 @@ def test_jpeg2000(channels, depth, container, reversible):
 @pytest.mark.parametrize("channels", [3, 4])
 @pytest.mark.parametrize("name", ["webp", "avif"])
 def test_webp_and_avif(name, channels, lossless):
-    codecs = pytest.importorskip("imagecodecs")
     picture = smooth(channels)
     if name == "webp":
         file = codecs.webp_encode(picture, level=90, lossless=lossless)

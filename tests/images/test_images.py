@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 
 import numpy as np
 import pytest
@@ -301,6 +302,26 @@ def test_a_profile_is_applied(tmp_path, mode):
             assert written.info["icc_profile"] == profiles.srgb()
         was = pixel(tmp_path / "a.png")
         np.testing.assert_allclose(pixel(tmp_path / name), was, **LOSSY)
+
+
+def linear_grey():
+    """A profile of light itself, gamma 1, by the ICC's specification."""
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, 0x100)
+    white = b"XYZ \0\0\0\0" + struct.pack(">3i", 63190, 65536, 54061)
+    tags = struct.pack(">I4sII4sII", 2, b"kTRC", 156, 14, b"wtpt", 172, 20)
+    header = struct.pack(
+        ">II4s4s4s4s12x4s", 192, 0, b"\2\x10\0\0", b"mntr", b"GRAY", b"XYZ ", b"acsp"
+    )
+    header = header.ljust(68, b"\0") + struct.pack(">3i", 63190, 65536, 54061)
+    return header.ljust(128, b"\0") + tags + curve + b"\0\0" + white
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "I;16"])
+def test_a_grey_profile_is_applied_at_every_depth(tmp_path, mode):
+    """Half of the light is 188 of sRGB: 255 * (1.055 * 0.5 ** (1 / 2.4) - 0.055)."""
+    half = {"L": 128, "LA": (128, 255), "I;16": 32896}[mode]
+    pil.new(mode, (8, 6), half).save(tmp_path / "a.png", icc_profile=linear_grey())
+    np.testing.assert_allclose(pixel(tmp_path / "a.png"), [188] * 3, atol=1)
 
 
 def test_a_damaged_profile_is_as_none(tmp_path):
