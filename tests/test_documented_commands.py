@@ -4,17 +4,20 @@ What of the README takes seconds by default, all else with `-m slow`. What a pag
 in passing, a command with the one flag that it is about, is in `test_documentation`.
 """
 
+import importlib
 import re
 import shutil
+import tarfile
 
 import numpy as np
 import pytest
 import skimage.data
-from helpers import Command, style_model
+from helpers import style_model
 from PIL import Image
 from test_documentation import COMMANDS, module_of, words_of
 
-from jaxperceptual.core import config_files, records
+from jaxperceptual.benchmarks import prepare_tfds
+from jaxperceptual.core import cli, config_files, records
 from jaxperceptual.losses.goal import build_goal
 from jaxperceptual.losses.style_image import read_style
 from jaxperceptual.networks import pretrained
@@ -31,20 +34,30 @@ SMALL = {
     "figures": "--num 1 --steps 1",
     "gatys_baseline": "--num 1 --steps 2 --size 32 --config.style_size=32",
     "reconstruct": "--size 32 --steps 1",
+    "prepare_tfds": "",
+    "optimizers": "--num 1 --size 32 --evaluations 2",
+    "objectives": "--num-held 1 --size 48 --config.style_size=64",
+    "recipes": "--steps 2 --seeds 1 --num-held 1 --held-size 48 "
+    "--config.data.image_size=48 --config.style_size=64 --config.data.batch_size=1 "
+    "--config.optimizer.warmup_steps=0",
+    "readme_pictures": "",
+    # Every piece of it is in `benchmarks/test_speed_goals.py`.
+    "speed_goals": "--smoke --device cpu --only input training",
 }
 QUICK = ("stylize photo", "super_resolve photo", "convert_vgg vgg16")
-SETS = ("photos", "PHOTOS", "coco_val", "Set5", "Set14")
+SETS = ("photos", "PHOTOS", "train", "val", "coco_val", "Set5", "Set14")
 
 
 def runnable():
     found = {}
     for page, line in COMMANDS:
         name, arguments = module_of(words_of(line))
-        command = name.removeprefix("jaxperceptual.commands.")
+        command = name.rpartition(".")[2]
         # Without what it works on it is but a mention; and stand-ins are no names.
         stand_in = {"NAME", "SOURCE", "mine.py"} & {*arguments}
         works_on = re.search(r"photo|--list|--data|--config|vgg16|-o OUT|\.npz", line)
-        if stand_in or not works_on or command.endswith("describe") or "." in command:
+        works_on = works_on or command == "readme_pictures"
+        if stand_in or not works_on or command == "describe":
             continue
         first = found.setdefault(line, page)
         found[line] = min(first, page, key=lambda name: name != "README.md")
@@ -65,8 +78,10 @@ def world(tmp_path, monkeypatch):
     painting = config_files.FOLDER / "styles" / "wave.jpg"
     for name in ("painting.jpg", "la_muse.jpg"):
         shutil.copy(painting, tmp_path / name)
-    photo.save("photo.png")
-    photo.save("photo.jpg")
+    for name in ("photo.png", "photo.jpg", "photos/two.jpg", "train/two.jpg"):
+        photo.save(name)
+    with tarfile.open("photos.tar", "w") as archive:
+        archive.add("photos")
     return tmp_path
 
 
@@ -128,6 +143,16 @@ def test_a_command_line_runs(line, world, monkeypatch, capsys):
         monkeypatch.setenv("JAXPERCEPTUAL_VGG_WEIGHTS", str(world / "weights"))
         if source.startswith("vgg_weights/"):
             arguments = [a.replace("conv4_3", "conv1_1") for a in arguments]
+    elif command == "speed_goals" and "tfds:photos" in arguments:
+        assert cli.call(prepare_tfds, ["photos", "-o", "tfds"]) == 0
+        monkeypatch.setenv("TFDS_DATA_DIR", "tfds")
+    elif command == "readme_pictures":
+        (world / "docs" / "images").mkdir(parents=True)
+        for run in ("style_cubist-night", "style_alexnet-night"):
+            write_model(world / "runs" / run / pretrained.FILE_NAME, style_model())
+        for run in ("sr_x4-small", "sr_x4_alexnet-small"):
+            model = read_model("sr_x4", task="restoration")
+            write_model(world / "runs" / run / pretrained.FILE_NAME, model)
     for run in (word for word in arguments if word.startswith("runs/")):
         if command == "evaluate":
             write_model(
@@ -143,6 +168,7 @@ def test_a_command_line_runs(line, world, monkeypatch, capsys):
         small = [f"--config.{s}" for s in small if s.partition("=")[0] in keys]
         if "--init" in arguments and "gallery.safetensors" in arguments:
             shutil.copy(pretrained.pretrained_path("gallery"), world)
-    assert Command(command)(*arguments, *small) == 0
-    made = len(list(world.iterdir())) > len(SETS) + 4
+    before = {*world.rglob("*")}
+    assert cli.call(importlib.import_module(name), [*arguments, *small]) == 0
+    made = {*world.rglob("*")} - before
     assert made or len(capsys.readouterr().out.splitlines()) > 2

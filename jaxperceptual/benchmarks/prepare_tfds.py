@@ -6,9 +6,13 @@
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import tensorflow_datasets as tfds
+
+from jaxperceptual.core import cli
+from jaxperceptual.core.errors import InputError
 
 
 class Photos(tfds.core.GeneratorBasedBuilder):
@@ -29,11 +33,19 @@ class Photos(tfds.core.GeneratorBasedBuilder):
             yield path.name, {"image": path}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("-o", "--output", required=True, metavar="OUT")
-    args = parser.parse_args()
+def parser() -> cli.Parser:
+    made = cli.Parser(
+        prog="python -m jaxperceptual.benchmarks.prepare_tfds",
+        description=__doc__.partition("\n")[0],
+    )
+    made.add_argument("folder", type=Path)
+    made.add_argument("-o", "--output", required=True, metavar="OUT")
+    return made
+
+
+def run(args: argparse.Namespace) -> None:
+    if not args.folder.is_dir():
+        raise InputError(f"{args.folder}: not a folder; give one with .jpg photos.")
     Photos.folder = args.folder
     builder = Photos(data_dir=args.output, file_format="array_record")
     builder.download_and_prepare()
@@ -41,4 +53,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    cli.main(sys.modules[__name__], sys.argv[1:])

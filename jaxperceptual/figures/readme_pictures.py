@@ -3,12 +3,15 @@
 python -m jaxperceptual.figures.readme_pictures docs/images [gallery.jpg] [...]
 """
 
+import argparse
 import sys
 from pathlib import Path
 
 import numpy as np
 import skimage.data
 
+from jaxperceptual.core import cli
+from jaxperceptual.core.errors import InputError
 from jaxperceptual.data import sources
 from jaxperceptual.evaluation import report
 from jaxperceptual.evaluation.super_resolution import Judge, read_task
@@ -67,9 +70,28 @@ def loss_networks():
     return sheets.grid(cells, columns=3)
 
 
+SHIPPED = {"gallery.jpg": gallery, "super_resolution.jpg": super_resolution}
+DRAWINGS = SHIPPED | {"loss_networks.jpg": loss_networks}
+
+
+def parser() -> cli.Parser:
+    made = cli.Parser(
+        prog="python -m jaxperceptual.figures.readme_pictures",
+        description=__doc__.partition("\n")[0],
+    )
+    add = made.add_argument
+    add("folder", type=Path)
+    add("names", nargs="*", metavar="NAME", help=f"of {', '.join(DRAWINGS)}")
+    return made
+
+
+def run(args: argparse.Namespace) -> None:
+    for name in args.names or SHIPPED:
+        if name not in DRAWINGS:
+            raise InputError(f"{name}: no such picture; use {', '.join(DRAWINGS)}.")
+    for name in args.names or SHIPPED:
+        write_image(args.folder / name, DRAWINGS[name]())
+
+
 if __name__ == "__main__":
-    drawings = {"gallery.jpg": gallery, "super_resolution.jpg": super_resolution}
-    more = {"loss_networks.jpg": loss_networks}
-    folder, *names = sys.argv[1:]
-    for name in names or drawings:
-        write_image(Path(folder) / name, (drawings | more)[name]())
+    cli.main(sys.modules[__name__], sys.argv[1:])
