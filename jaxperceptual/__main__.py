@@ -8,7 +8,7 @@ from jaxperceptual.core import cli
 
 COMMANDS = (
     *("stylize", "super_resolve", "train", "evaluate", "gatys_baseline", "figures"),
-    *("reconstruct", "benchmark", "convert_vgg"),
+    *("reconstruct", "benchmark", "convert_vgg", "export"),
 )
 
 

@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "losses": "core images loss_network ops",
     "data": "core images",
     "inference": "core images networks ops",
+    "export": "core images networks ops",
     "training": "core data images losses networks",
     "baseline": "core data images losses ops",
     "evaluation": "core data images inference loss_network networks",
@@ -27,16 +28,17 @@ MAY_IMPORT = {
     "networks",
     "benchmarks": "baseline core data images inference loss_network losses networks "
     "ops training",
-    "commands": "baseline benchmarks core evaluation figures inference loss_network "
-    "losses networks training",
+    "commands": "baseline benchmarks core evaluation export figures inference "
+    "loss_network losses networks training",
 }
 # A module from outside: the only places that import it.
 ONLY_IN = {
     "PIL": ("images/", "data/"),
     "torch": ("benchmarks/torch/", "benchmarks/optimizers.py"),
+    "onnx": ("export/",),
     "orbax": ("training/checkpoints.py",),
     "grain": ("data/",),
-    "argparse": ("core/cli.py", "commands/", "benchmarks/"),
+    "argparse": ("core/cli.py", "commands/", "benchmarks/", "figures/"),
 }
 
 MODULES = {

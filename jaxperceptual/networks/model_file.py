@@ -122,8 +122,10 @@ def write_model(path: str | os.PathLike, model: Model) -> None:
         ) from error
 
 
-def read_model(path: str | os.PathLike, *, task: str = "style") -> Model:
+def read_model(path: str | os.PathLike, *, task: str | None = "style") -> Model:
     """Reads a model file, the one in a run folder, or one of `pretrained_names()`.
+
+    task: what it must be for; None for any.
 
     Raises InputError if it is missing, truncated, not a model of ours, for another
     task, or if its tensors are not those of its network or not finite. A name with a
@@ -150,7 +152,7 @@ def read_model(path: str | os.PathLike, *, task: str = "style") -> Model:
         raise InputError(
             f"{path}: cannot be read ({error.strerror or error}); check the file."
         ) from error
-    styles = config.get("styles", {})
+    task, styles = config["task"], config.get("styles", {})
     _check_styles(config["net"], styles, path)
     _check_tensors(tensors, registry.make_net(task, config["net"], source=path), path)
     variables = traverse_util.unflatten_dict(tensors, sep="/")
@@ -160,7 +162,9 @@ def read_model(path: str | os.PathLike, *, task: str = "style") -> Model:
     return model if style is None else model.pick(style)
 
 
-def _check_header(header: Mapping[str, str], task: str, path: Path) -> dict[str, Any]:
+def _check_header(
+    header: Mapping[str, str], task: str | None, path: Path
+) -> dict[str, Any]:
     """The header with its JSON decoded, once it is ours, current and for `task`."""
     if header.get("format") != FORMAT:
         raise InputError(
@@ -172,12 +176,12 @@ def _check_header(header: Mapping[str, str], task: str, path: Path) -> dict[str,
             f"{path}: version {header.get('version')} of the model format; this "
             f"program reads version {VERSION}: install the jaxperceptual that wrote it."
         )
-    if header.get("task") != task:
+    if task not in (None, header.get("task")):
         raise InputError(
             f"{path}: a model for the task {header.get('task')}, not {task}; "
             f"give a model that was trained for {task}."
         )
-    config: dict[str, Any] = {"format": FORMAT, "task": task}
+    config: dict[str, Any] = {"format": FORMAT, "task": header.get("task")}
     for key, text in header.items():
         if key not in config:
             try:

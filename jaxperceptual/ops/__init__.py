@@ -8,6 +8,8 @@ as `choice` says. (How a batch is looped over is chosen where it is: `losses.obj
 are HWIO, and `p` is symmetric zero padding in pixels. Imports `core`.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -170,9 +172,11 @@ def norm_within(
 
 
 def reflection_pad(
-    x: jax.Array, pads: tuple[tuple[int, int], ...], margin: Margin | None = None
+    x: jax.Array, pads: tuple[tuple[Any, Any], ...], margin: Margin | None = None
 ) -> jax.Array:
     """Reflects [n h w c] at its borders by `((top, bottom), (left, right))` pixels.
+
+    (These, like the sides, are integers, or symbols of `jax.export`.)
 
     The edge is not repeated. A side shorter than the padding is reflected again and
     again; a side of one pixel, which has no neighbour to reflect, is repeated. What
@@ -190,7 +194,8 @@ def reflection_pad(
 
 def _reflections(before, length, size):
     """Which of `size` pixels lie at `length` places, of which `before` come first."""
-    xp = jnp if isinstance(size, jax.Array) else np
+    fixed = all(isinstance(number, int) for number in (length, size))
+    xp = np if fixed else jnp  # of a margin, or of `jax.export`'s symbolic shapes
     period = xp.maximum(2 * (size - 1), 1)
     phase = (xp.arange(length) - before) % period
     return xp.minimum(phase, period - phase)
