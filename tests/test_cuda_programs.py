@@ -55,9 +55,9 @@ def check(lowered, *, convolutions, dots=0, dtype="f32", precision="HIGHEST"):
     [
         ([], {}),
         (["net.norm=instance", "net.upsample=resize"], {}),
-        (["net.norm=instance"], {}),
-        (["net.upsample=resize"], {}),
-        (["precision=bfloat16"], {"dtype": "bf16"}),
+        pytest.param(["net.norm=instance"], {}, marks=pytest.mark.slow),
+        pytest.param(["net.upsample=resize"], {}, marks=pytest.mark.slow),
+        pytest.param(["precision=bfloat16"], {"dtype": "bf16"}, marks=pytest.mark.slow),
         (["precision=tf32"], {"precision": "HIGH"}),
         (["optimizer.method=muon"], {"muon": True}),
     ],

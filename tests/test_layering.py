@@ -26,8 +26,8 @@ MAY_IMPORT = {
     "evaluation": "core data images inference loss_network networks",
     "figures": "baseline core data evaluation images inference loss_network losses "
     "networks",
-    "benchmarks": "baseline core data images inference loss_network losses networks "
-    "ops training",
+    "benchmarks": "baseline core data export images inference loss_network losses "
+    "networks ops training",
     "commands": "baseline benchmarks core evaluation export figures inference "
     "loss_network losses networks training",
 }

@@ -1,6 +1,7 @@
 """Peak memory of a variant of a piece of work, in a process of its own."""
 
 import functools
+import importlib
 import itertools
 import multiprocessing
 from concurrent import futures
@@ -33,11 +34,15 @@ def memory(options: Options, index: int, name: str) -> dict[str, int]:
 def _memory_here(options: Options, index: int, name: str) -> dict[str, int | None]:
     give_memory_back_after_compiling()  # as every command does
     config = plan.read_config(options)
-    theirs = name in variants.REFERENCES.get(options.reference, {})
-    if theirs:
+    theirs = variants.reference_of(name, options.reference)
+    if theirs == "torch":
         from jaxperceptual.benchmarks.torch import tensors  # an extra
 
         tensors.use_all_cores()
+    elif theirs:
+        from jaxperceptual.benchmarks import runtimes  # noqa: F401, with an extra
+
+        importlib.import_module(theirs)
     device = jax.device_put(0.0).block_until_ready().device
 
     def peak() -> int:
@@ -66,6 +71,6 @@ def _memory_here(options: Options, index: int, name: str) -> dict[str, int | Non
     if device.platform == "cpu":
         process = peak()
         if theirs:  # here JAX is in beside it
-            imported = memory_of_importing(options.reference)
+            imported = memory_of_importing(theirs)
             process = None if imported is None else own + imported
     return {"memory_mib": own, "process_mib": process}

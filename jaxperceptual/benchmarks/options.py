@@ -15,7 +15,7 @@ class Options:
     inference: bool = False
     gatys: bool = False
     input: bool = False
-    reference: str | None = None
+    reference: tuple[str, ...] = ()
     sizes: tuple[int, ...] = (256, 512, 1024)  # px, of all but training
     norms: tuple[str, ...] = ("batch", "instance")  # table 1 has the config's
     upsamplings: tuple[str, ...] = ("transposed", "resize")  # likewise
@@ -26,7 +26,7 @@ class Options:
     budget: float = 60.0  # s a size, for the iterations of table 1
     full: bool = False  # all iterations of table 1, whatever they take
     precision: str = "float32"
-    forms: bool = False  # also ours without the forms of `cpu`
+    forms: bool = False  # also ours without the forms of `cpu`, and on a canvas
     memory: bool = True  # also the peak of each variant, in a process of its own
     compiled: bool = True  # also what a reference's compiler makes
     config: str = "style_muse.py"  # its network, objective, VGG and learning rate

@@ -25,6 +25,8 @@ from jaxperceptual.networks.model_file import Model
 from jaxperceptual.ops import choice
 from jaxperceptual.training.devices import replicate, unreplicate
 
+CANVAS = "jax, canvas"  # by a program that sizes share, as commands do
+
 
 class Ours(NamedTuple):
     """A variant's name, the forms it traces (`ops.choice`), and its precision."""
@@ -44,6 +46,8 @@ class Ours(NamedTuple):
             # Compiled for images of just this size, in the first call.
             warm = functools.cache(lambda: stylizer.warm_up(*piece.images.shape[1:3]))
             x = jax.device_put(piece.images)
+            if self.name == CANVAS:
+                warm, x = lambda: stylizer, piece.images
         else:
             restorer = Restorer(model, precision=self.precision)
             warm, x = lambda: restorer.network, piece.images[0]

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from jaxperceptual.benchmarks import pieces
 from jaxperceptual.benchmarks.options import Options
-from jaxperceptual.benchmarks.variants import Variants, check_reference
+from jaxperceptual.benchmarks.variants import Variants, installed
 from jaxperceptual.core import config_files, precision
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.losses.goal import Goal, build_goal
@@ -31,7 +31,7 @@ def read_config(options: Options) -> ConfigDict:
     know.
     """
     options.check()
-    check_reference(options.reference)
+    installed(options.reference)
     precision.check(options.precision)
     for norm, upsample in itertools.product(options.norms, options.upsamplings):
         check_net_options(norm, 1.0, upsample)
@@ -50,7 +50,7 @@ def read_goal(config: ConfigDict) -> StyledGoal:
 def variants_of(options: Options) -> Variants:
     """Which variants of each piece the options ask for."""
     return Variants(
-        options.reference,
+        installed(options.reference)[0],
         options.forms,
         options.compiled,
         precision=options.precision,
@@ -92,7 +92,8 @@ def _check_config(options: Options, config: ConfigDict) -> None:
             f"--config {options.config}: table 1 and --gatys are of style transfer; "
             "give a style config, or --train or --inference."
         )
-    if options.reference and config.get("degradation", {}).get("name") == "noise":
+    noise = config.get("degradation", {}).get("name") == "noise"
+    if noise and options.train and "torch" in options.reference:
         raise InputError(
             f"--config {options.config}: its noise is drawn anew at each step, so that "
             "PyTorch would do other work; leave out --reference."

@@ -31,14 +31,21 @@ def benchmark(options: Options, output: str | os.PathLike | None, command: str) 
     config = plan.read_config(options)
     if output is not None:
         output = folders.make_folder(Path(output), "-o")
-    if options.reference:
+    here, missing = variants.installed(options.reference)
+    if missing:
+        print(
+            f"benchmark: note: {', '.join(missing)}: not installed, left out; pip "
+            "install 'jaxperceptual[reference]'.",
+            file=sys.stderr,
+        )
+    if "torch" in here:
         from jaxperceptual.benchmarks.torch import tensors  # an extra
 
         tensors.use_all_cores()
     goal = functools.cache(lambda: plan.read_goal(config))
     if options.table1 or options.gatys:
         print(goal().style.line)
-    report = {"header": provenance.header(command)}
+    report = {"header": provenance.header(command), "left_out": missing}
     if report["header"]["load"] > machine.num_cores() / 2:
         print(
             f"benchmark: note: load {report['header']['load']}: others are using this "

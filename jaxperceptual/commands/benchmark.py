@@ -1,4 +1,4 @@
-"""Measures table 1 of the paper, or pieces of work, also against PyTorch."""
+"""Measures table 1 of the paper, or pieces of work, also against other programs."""
 
 import argparse
 import dataclasses
@@ -63,7 +63,10 @@ def parser() -> cli.Parser:
     )
     add(
         "--reference",
-        help="also measure: torch (pip install 'jaxperceptual[reference]')",
+        nargs="+",
+        metavar="NAME",
+        help="also measure: torch; openvino, onnxruntime (inference in float32 on a "
+        "CPU); pip install 'jaxperceptual[reference]'",
     )
     add(
         "--sizes",
@@ -114,8 +117,8 @@ def parser() -> cli.Parser:
     add(
         "--forms",
         action="store_true",
-        help="also ours without the CPU forms; XLA's flag, which holds for the whole "
-        "process, stays as it is",
+        help="also ours without the CPU forms (XLA's flag, which holds for the whole "
+        "process, stays as it is), and by a program that sizes share",
     )
     add(
         "--no-compile",

@@ -21,7 +21,7 @@ _VECTORS = {"AVX-512": "avx512f", "AVX2": "avx2"}
 
 def header(command: str) -> dict[str, Any]:
     """Where, when and with what something was measured."""
-    packages = ["jax", "jaxlib", "torch"]
+    packages = ["jax", "jaxlib", "torch", "openvino", "onnxruntime"]
     return {
         "command": command,
         "commit": _commit(),

@@ -287,7 +287,13 @@ def test_pixels_get_lower_than_by_others(reference):
 
 
 @pytest.mark.weights
-@pytest.mark.parametrize("linesearch", LINE_SEARCHES)
+@pytest.mark.parametrize(
+    "linesearch",
+    [
+        pytest.param(s, marks=[] if s == LINE_SEARCHES[0] else [pytest.mark.slow])
+        for s in LINE_SEARCHES
+    ],
+)
 def test_a_batch_is_its_images_one_by_one(linesearch):
     objective, frozen, targets = pixel_problem(32, "smoke.py")
     optimizer = PixelOptimizer(objective, linesearch=linesearch)

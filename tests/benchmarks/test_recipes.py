@@ -28,6 +28,7 @@ def photos(tmp_path, monkeypatch):
     return tmp_path / "photos"
 
 
+@pytest.mark.slow
 def test_objectives_are_the_configs_of_each_models_output(photos, tmp_path, capsys):
     argv = ["--config=smoke.py", f"--held={photos}", "--num-held=2", "-o=found.json"]
     argv += ["--config.data.image_size=32", "gallery:wave", "style_cubist"]

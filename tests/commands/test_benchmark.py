@@ -170,10 +170,10 @@ def test_our_memory_is_not_that_of_a_reference(monkeypatch):
     monkeypatch.setitem(sys.modules, theirs, None)  # an import of it fails
     net = config_files.load_config("smoke.py").net.to_dict()
     piece = pieces.inference("style", net, 32)
-    work = all_variants.work(Variants("torch", only="jax"), piece)
+    work = all_variants.work(Variants(("torch",), only="jax"), piece)
     assert [variant.name for variant in work.variants] == ["jax"]
     with pytest.raises(ImportError):
-        all_variants.work(Variants("torch"), piece)
+        all_variants.work(Variants(("torch",)), piece)
 
 
 def test_a_process_that_imports_more_takes_more():
@@ -193,6 +193,7 @@ def test_super_resolution_computes_what_pytorch_does(tmp_path):
     assert "batch, transposed, x4" in (tmp_path / "benchmark.md").read_text()
 
 
+@pytest.mark.slow
 def test_table_1_adds_up_from_its_raw_times(table):
     report, text = table
     (entry,) = report["results"]
@@ -224,6 +225,7 @@ def test_table_1_adds_up_from_its_raw_times(table):
     assert entry["ratio"]["network"] == pytest.approx(network["ratio"])
 
 
+@pytest.mark.slow
 def test_table_1_says_what_is_whose(table):
     report, text = table
     assert report["header"]["device"] in text and "first calls" in text
@@ -407,7 +409,30 @@ def test_bad_input(argv, message):
         run(*argv.split())
 
 
-def test_without_pytorch(monkeypatch):
-    monkeypatch.setattr(all_variants.importlib.util, "find_spec", lambda name: None)
+def test_what_is_not_installed_is_left_out_by_name(monkeypatch):
+    pytest.importorskip("torch")
+    here = {"torch": True}
+    monkeypatch.setattr(all_variants.importlib.util, "find_spec", here.get)
+    names = ("openvino", "torch", "onnxruntime")
+    assert all_variants.installed(names) == (("torch",), ("openvino", "onnxruntime"))
+    here.clear()
     with pytest.raises(InputError, match=r"pip install 'jaxperceptual\[reference\]'"):
-        run(*"--inference --reference torch".split())
+        run(*"--inference --reference torch openvino".split())
+
+
+def test_runtimes_compute_what_ours_does():
+    for name in all_variants.RUNTIMES:
+        pytest.importorskip(name)
+    net = config_files.load_config("smoke.py").net.to_dict()
+    chosen = Variants(all_variants.RUNTIMES, forms=True)
+    work = all_variants.work(chosen, pieces.inference("style", net, 32))
+    names = [variant.name for variant in work.variants]
+    assert names == ["jax", "jax, plain forms", "jax, canvas", *all_variants.RUNTIMES]
+    row = timing.compare(work)
+    assert row["disagreement"] == ""
+    errors = [row["variants"][name]["errors"]["output"] for name in names[3:]]
+    assert all(0 < error < OTHER_FRAMEWORK["rtol"] for error in errors)
+    # Neither trains, nor computes in bfloat16.
+    chosen = chosen._replace(precision="bfloat16", forms=False)
+    work = all_variants.work(chosen, pieces.inference("style", net, 32))
+    assert work.references == () and len(work.variants) == 1

@@ -126,6 +126,7 @@ def test_scores_by_other_programs(folder, blur, monkeypatch, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_what_follows_a_network(folder, monkeypatch, tmp_path):
     """The paper's have its histogram matching; one with a skip, what users get."""
     monkeypatch.chdir(folder)

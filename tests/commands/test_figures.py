@@ -42,6 +42,7 @@ def photo(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_cells_are_the_single_images(run_folder, photo, tmp_path):
     argv = f"--model {run_folder} --content {photo} --sizes 32 48 --steps 3"
     assert run(*argv.split(), "-o", str(tmp_path)) == 0

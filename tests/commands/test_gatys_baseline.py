@@ -168,7 +168,10 @@ class Killed(BaseException):
     """As if by kill -9: nothing of ours runs after it."""
 
 
-@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "kill"])
+@pytest.mark.parametrize(
+    "how",
+    ["SIGTERM", *(pytest.param(n, marks=pytest.mark.slow) for n in ("SIGINT", "kill"))],
+)
 def test_stopped_and_continued_is_the_same(how, done, photos, tmp_path, monkeypatch):
     advance, calls = PixelOptimizer.advance, []
 
@@ -216,6 +219,7 @@ def test_more_photos_and_unreadable_ones(copy, done, photos, tmp_path, capsys):
         command("--content", tmp_path / "other", "-o", copy)
 
 
+@pytest.mark.slow
 def test_line_search_in_a_batch(done, photos, tmp_path):
     argv = ["--batch-size", 2, "--linesearch", "backtracking"]
     assert command("--content", photos, "-o", tmp_path, *argv) == 0

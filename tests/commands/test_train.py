@@ -131,6 +131,7 @@ def _got_to(step, workdir):
     return checkpoints and log.exists() and f'{{"step": {step},' in log.read_text()
 
 
+@pytest.mark.slow
 def test_a_signal_saves_and_the_same_command_continues(
     folder, tmp_path, monkeypatch, capsys
 ):
@@ -276,6 +277,7 @@ def test_damaged_checkpoint(uninterrupted, folder, capsys, monkeypatch, tmp_path
         assert f"checkpoints/{STEPS} cannot be read" in line and "delete it" in line
 
 
+@pytest.mark.slow
 def test_a_run_is_of_its_photos_wherever_they_lie(folder, capsys, tmp_path):
     photos = tmp_path / "photos"
     shutil.copytree(folder, photos)

@@ -40,6 +40,7 @@ def stylize(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_second_start_compiles_nothing(stylize):
     first = stylize("first.png")
     cached = stylize.cached()

@@ -29,7 +29,9 @@ def photos(n=2, size=32):
     return rng.uniform(0, 255, (n, size, size, 3)).astype(np.float32)
 
 
-@pytest.mark.parametrize("norm", ["batch", "instance"])
+@pytest.mark.parametrize(
+    "norm", [pytest.param("batch", marks=pytest.mark.slow), "instance"]
+)
 def test_output_is_float32_and_near(norm):
     model = style_model(norm=norm)
     exact = Stylizer(model)(photos())
@@ -92,6 +94,7 @@ def make_step(dtype):
     return unreplicate(state), jax.device_get(metrics)
 
 
+@pytest.mark.slow
 def test_a_training_step_keeps_float32_and_is_within_a_percent():
     exact, near = make_step(jnp.float32), make_step(BF16)
     for leaf in jax.tree.leaves(near[0]):

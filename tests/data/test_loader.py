@@ -402,7 +402,7 @@ time.sleep(60)
 """
 
 
-@pytest.mark.parametrize("end", ["fail", "kill"])
+@pytest.mark.parametrize("end", ["fail", pytest.param("kill", marks=pytest.mark.slow)])
 def test_workers_end_with_a_script_that_does_not_close(tmp_path, end):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)

@@ -122,8 +122,15 @@ def test_styles_of_a_gallery_share_their_programs():
     )
 
 
-@pytest.mark.parametrize("norm", ["batch", "instance"])
-@pytest.mark.parametrize("upsample", ["transposed", "resize"])
+@pytest.mark.parametrize(
+    "norm, upsample",
+    [
+        ("batch", "transposed"),
+        ("instance", "resize"),
+        pytest.param("batch", "resize", marks=pytest.mark.slow),
+        pytest.param("instance", "transposed", marks=pytest.mark.slow),
+    ],
+)
 def test_a_canvas_changes_nothing(norm, upsample):
     model = style_model(norm=norm, upsample=upsample)
     shared, exact = Stylizer(model), Stylizer(model)

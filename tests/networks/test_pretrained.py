@@ -133,7 +133,11 @@ def gains_on_drawings(restorer):
 
 
 @pytest.mark.parametrize(
-    "name", sorted({*pretrained.ENLARGERS.values(), *WITHOUT_PATTERN})
+    "name",
+    [
+        pytest.param(n, marks=[] if n == pretrained.DEFAULT_RESTORATION else [SLOW])
+        for n in sorted({*pretrained.ENLARGERS.values(), *WITHOUT_PATTERN})
+    ],
 )
 def test_flat_graphics_are_never_far_worse_than_bicubic(name):
     gains = gains_on_drawings(Restorer.from_pretrained(name))

@@ -153,6 +153,7 @@ def test_another_thread_traces_as_it_would_alone(persistent_cache):
     assert any("lambda" in path.name for path in persistent_cache.iterdir())
 
 
+@pytest.mark.slow
 def test_eight_threads_warm_up_stylise_and_differentiate():
     model = style_model(norm="instance")
     sizes = [(20, 24), (36, 70)]

@@ -93,7 +93,7 @@ def test_an_update_of_pixels_copies_no_memory_of_pairs():
     [
         ("style_muse.py", 625.709, 387.67),
         # 246.32 while `upsample_conv` copied its input without a row, for each parity.
-        ("style_cubist.py", 449.019, 246.43),
+        pytest.param("style_cubist.py", 449.019, 246.43, marks=pytest.mark.slow),
     ],
 )
 def test_operations_of_a_training_step(name, plain, fast):
@@ -107,7 +107,9 @@ def test_operations_of_a_training_step(name, plain, fast):
     assert counts["cpu"] <= fast
 
 
-@pytest.mark.parametrize("name", ["style_muse.py", "style_cubist.py"])
+@pytest.mark.parametrize(
+    "name", ["style_muse.py", pytest.param("style_cubist.py", marks=pytest.mark.slow)]
+)
 def test_no_slow_case_is_in_a_training_step_on_a_cpu(name):
     with choice.forms("cpu"):
         step, shapes = train_step(config_files.load_config(name), 64)

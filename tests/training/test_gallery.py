@@ -52,7 +52,7 @@ class Features(nn.Module):
 VARIABLES = {"params": {"gain": jnp.float32(2)}}
 
 
-@pytest.mark.parametrize("form", ["plain", "cpu"])
+@pytest.mark.parametrize("form", [pytest.param("plain", marks=pytest.mark.slow), "cpu"])
 def test_each_image_has_the_objective_of_its_own_style(form):
     rng = np.random.default_rng(0)
     outputs, targets = jnp.float32(rng.uniform(0, 255, (2, 3, 8, 8, 3)))
@@ -88,7 +88,7 @@ def test_each_image_has_the_objective_of_its_own_style(form):
     np.testing.assert_allclose(gradient, each, **REORDERED)
 
 
-@pytest.mark.parametrize("num_devices", [1, 2])
+@pytest.mark.parametrize("num_devices", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_images_take_the_styles_in_turn(num_devices):
     """By which rows move: of 5 styles, those of two steps of 4, minus one not drawn."""
     devices = jax.local_devices()[:num_devices]
@@ -167,6 +167,7 @@ def test_a_start_has_the_models_weights_and_nothing_else_of_it(tmp_path):
     assert len(origin["sha256"]) == 64
 
 
+@pytest.mark.slow
 def test_a_galleries_rows_go_where_their_names_are(tmp_path):
     names = {"a": {}, "b": {}, "c": {}}
     made = style_model(**NET, num_styles=3)
@@ -213,6 +214,7 @@ def _at(tree, path):
     return tree
 
 
+@pytest.mark.slow
 def test_muon_makes_the_updates_of_inner_convolutions_orthogonal():
     params = style_model(**NET).variables["params"]
     tx = make_optimizer(1.0, method="muon")
@@ -239,6 +241,7 @@ def test_the_command_trains_a_gallery(tmp_path, monkeypatch):
     assert (tmp_path / "first/samples/step_000002.png").exists()
 
 
+@pytest.mark.slow
 def test_a_style_added_by_norms_leaves_the_others_bit_equal(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(GALLERY)

@@ -31,7 +31,9 @@ def train(tmp_path, config, *argv):
         pytest.param("sr_x8_feat", {"content/relu2_2"}, 8, marks=pytest.mark.slow),
         pytest.param("sr_x4_pixel", {"pixel"}, 4, marks=pytest.mark.slow),
         ("srcnn_x4", {"luma"}, 4),
-        ("denoise", {"content/relu2_2", "pixel"}, 1),
+        pytest.param(
+            "denoise", {"content/relu2_2", "pixel"}, 1, marks=pytest.mark.slow
+        ),
         pytest.param(
             "colorize", {"content/relu2_2", "pixel"}, 1, marks=pytest.mark.slow
         ),

@@ -98,8 +98,15 @@ def random_images(*shape):
     return np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("forms", ["plain", "cpu"])
-@pytest.mark.parametrize("norm", ["batch", "instance"])
+@pytest.mark.parametrize(
+    "norm, forms",
+    [
+        ("batch", "cpu"),
+        ("instance", "plain"),
+        pytest.param("batch", "plain", marks=pytest.mark.slow),
+        pytest.param("instance", "cpu", marks=pytest.mark.slow),
+    ],
+)
 def test_four_devices_make_the_step_of_one(norm, forms):
     assert jax.local_device_count() == 4
     with choice.forms(forms):
