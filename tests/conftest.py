@@ -1,5 +1,6 @@
 """Four simulated CPU devices, and what several test files share."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -29,6 +30,10 @@ import jax
 import pytest
 
 from jaxperceptual.core import compilation
+
+# Tracing makes millions of objects, and few circles: a tenth of the time goes in looking
+# for them.
+gc.set_threshold(200_000, 50, 1000)
 
 
 def pytest_configure(config):

@@ -127,6 +127,7 @@ def test_pictures_and_paths_come_back_as_pictures(task, models, tmp_path):
     assert apply(Image.fromarray(pixels).convert("L")).mode == "RGB"
 
 
+@pytest.mark.slow
 def test_a_traced_call_has_a_gradient(models):
     stylizer, _ = models["style"]
     photo = jnp.asarray(arrays_of("float32")[0])

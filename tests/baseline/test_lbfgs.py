@@ -139,6 +139,7 @@ def rosenbrock(x):
     return jnp.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
 
 
+@pytest.mark.slow
 def test_line_search_never_rises_and_counts_every_evaluation():
     calls = []
 

@@ -298,6 +298,7 @@ def test_table_1_has_no_times_where_numbers_differ(monkeypatch, capsys):
     assert "| none: terms of torch and jax differ by" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_pytorchs_iterations_descend():
     pytest.importorskip("torch")
     config = config_files.load_config("smoke.py")

@@ -66,6 +66,7 @@ def test_cells_are_the_single_images(run_folder, photo, tmp_path):
         np.testing.assert_array_equal(grid[:, cell:], expected[:, cell:])
 
 
+@pytest.mark.slow
 def test_a_broken_photo_is_named_and_left_out(
     run_folder, photo, tmp_path, monkeypatch, capsys
 ):

@@ -56,6 +56,7 @@ def test_features_of_the_first_layers_bring_the_image_back(photo, tmp_path, caps
     assert capsys.readouterr().out.strip() == str(tmp_path / "figure3.png")
 
 
+@pytest.mark.slow
 def test_style_forgets_where_things_are(photo, tmp_path):
     argv = "--style --layers relu2_2 --steps 40 --tv 0".split()
     rows = reconstruct(photo, tmp_path, *argv)

@@ -109,6 +109,7 @@ def test_what_follows_the_network(photos, tmp_path):
         np.testing.assert_allclose(output, expected, **ROUNDED_TO_8_BITS)
 
 
+@pytest.mark.slow
 def test_the_scale_chooses_the_model(photos, tmp_path, capsys):
     for factor, name in pretrained.ENLARGERS.items():
         assert run(f"--scale={factor}", photos / "colour.png") == 0

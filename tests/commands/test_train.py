@@ -299,6 +299,7 @@ def test_a_run_is_of_its_photos_wherever_they_lie(folder, capsys, tmp_path):
     assert "holds a run with images.content=" in line
 
 
+@pytest.mark.slow
 def test_pixel_loss_alone_needs_no_features(folder, tmp_path):
     arguments = [*SMOKE, "--data", folder, "--workdir", tmp_path / "run"]
     arguments += ["--config.num_steps=2", "--config.objective.content.relu2_2=0"]
@@ -343,6 +344,7 @@ def test_non_finite_loss_stops_with_step_and_term(
     assert not (tmp_path / "run" / pretrained.FILE_NAME).exists()
 
 
+@pytest.mark.slow
 def test_the_last_good_checkpoint_stays(folder, capsys, monkeypatch, tmp_path):
     arguments = [*SMOKE, f"--data={folder}", f"--workdir={tmp_path / 'run'}"]
     arguments += ["--config.data.num_workers=0"]

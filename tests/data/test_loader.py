@@ -277,6 +277,7 @@ def test_cache_follows_changed_files(tmp_path):
         take(1, tmp_path / "0.png", **options)
 
 
+@pytest.mark.slow
 def test_what_a_killed_filler_left_is_replaced_and_two_fill_once(photos, tmp_path):
     code = """if True:
     import os, sys

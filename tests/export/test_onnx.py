@@ -48,7 +48,10 @@ def agrees(found, network, sizes):
     assert outputs.std() > 4  # there was something to see
 
 
-@pytest.mark.parametrize("name", STYLES)
+@pytest.mark.parametrize(
+    "name",
+    ["the paper's", "the gallery's", pytest.param("no norm", marks=pytest.mark.slow)],
+)
 def test_a_style_network_at_eight_sizes(name, tmp_path):
     model = style_model(**STYLES[name])
     path = writing.export_model(model, tmp_path / "sub" / "model.onnx")

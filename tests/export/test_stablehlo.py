@@ -33,7 +33,10 @@ def test_a_style_network_at_three_sizes(tmp_path):
 @pytest.mark.parametrize(
     "net",
     [
-        dict(factor=2, norm=None, upsample="resize", skip=True),
+        pytest.param(
+            dict(factor=2, norm=None, upsample="resize", skip=True),
+            marks=pytest.mark.slow,
+        ),
         dict(name="SRCNN", factor=4),
     ],
 )

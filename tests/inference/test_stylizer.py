@@ -48,6 +48,7 @@ def test_runs_the_network_of_the_model(norm):
     np.testing.assert_allclose(output, expected, **THROUGH_A_NETWORK)
 
 
+@pytest.mark.slow
 def test_a_batch_equals_its_images_one_by_one(stylizer):
     batch = np.stack([photo(7, 5, seed) for seed in range(3)])
     outputs = stylizer(batch)

@@ -29,6 +29,7 @@ def model():
     return made._replace(styles=styles | {"wave": {"name": "wave.jpg", "sha256": "2"}})
 
 
+@pytest.mark.slow
 def test_an_image_in_a_batch_comes_out_as_by_its_style_alone(model):
     photos = np.random.default_rng(0).uniform(0, 255, (3, 24, 20, 3)).astype("f")
     mixture = {"night": 0.25, "wave": 0.75}

@@ -45,7 +45,7 @@ def test_is_small_and_has_a_card(name):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(n, marks=[] if n in pretrained.ENLARGERS.values() else [SLOW])
+        pytest.param(n, marks=[] if n == pretrained.DEFAULT_RESTORATION else [SLOW])
         for n in NAMES
         if task_of(n) == "restoration"
     ],
@@ -73,7 +73,13 @@ def test_each_factor_has_its_model():
     assert default == pretrained.DEFAULT_RESTORATION == pretrained.ENLARGERS[4]
 
 
-@pytest.mark.parametrize("name", WITHOUT_PATTERN)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=[] if n == pretrained.DEFAULT_RESTORATION else [SLOW])
+        for n in WITHOUT_PATTERN
+    ],
+)
 def test_flat_colours_and_gradients_stay_so(name):
     restorer = Restorer.from_pretrained(name)
     found = pattern.pattern(restorer, restorer.factor)

@@ -73,6 +73,7 @@ def updated(net, tx, images, num_devices, size=None, photos=None):
     return unreplicate(state), metrics
 
 
+@pytest.mark.slow
 def test_rows_of_photos_on_the_device_are_those_photos(tmp_path):
     """From the loader to the update, mirrored ones among them."""
     rng = np.random.default_rng(0)
