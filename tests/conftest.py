@@ -31,8 +31,8 @@ import pytest
 
 from jaxperceptual.core import compilation
 
-# Tracing makes millions of objects, and few circles: a tenth of the time goes in looking
-# for them.
+# Tracing makes millions of objects, but few circles: looking for those took a tenth of
+# the time.
 gc.set_threshold(200_000, 50, 1000)
 
 

@@ -8,7 +8,6 @@ is older than a key of its config, `Trained.parse` has what held then; where it 
 than an option of its network, the network's default holds.
 """
 
-import functools
 import json
 import os
 from collections.abc import Mapping
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
@@ -25,7 +23,7 @@ from jax.typing import DTypeLike
 
 from jaxperceptual.core import files
 from jaxperceptual.core.errors import InputError
-from jaxperceptual.networks import gallery, pretrained, registry
+from jaxperceptual.networks import gallery, pretrained, registry, shapes
 from jaxperceptual.networks.trained import Trained
 
 FORMAT = "jaxperceptual-model"
@@ -211,15 +209,13 @@ def _check_tensors(
     tensors: Mapping[str, np.ndarray], net: nn.Module, source: str | os.PathLike
 ) -> None:
     """Raises InputError unless `tensors` are exactly what `net` has, and finite."""
-    key, image = jax.random.key(0), jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
     try:
-        expected = jax.eval_shape(functools.partial(net.init, train=False), key, image)
+        expected = shapes.shapes_of(net)
     except (InputError, TypeError) as error:
         raise InputError(f"{source}: its network cannot be built: {error}") from error
-    shapes = {name: leaf.shape for name, leaf in _flatten(expected).items()}
     for what, names in (
-        ("lacks", shapes.keys() - tensors.keys()),
-        ("has a foreign", tensors.keys() - shapes.keys()),
+        ("lacks", expected.keys() - tensors.keys()),
+        ("has a foreign", tensors.keys() - expected.keys()),
     ):
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
@@ -228,10 +224,10 @@ def _check_tensors(
                 f"the tensors must be those of {_describe(net)}."
             )
     for name, value in tensors.items():
-        if value.shape != shapes[name]:
+        if value.shape != expected[name]:
             raise InputError(
                 f"{source}: {name} has shape {list(value.shape)}, but "
-                f"{_describe(net)} has {list(shapes[name])}; the file was mixed up."
+                f"{_describe(net)} has {list(expected[name])}; the file was mixed up."
             )
         if not np.isfinite(value).all():
             raise InputError(

@@ -1,18 +1,25 @@
-""""""
+"""Model files: written, read again, refused; shapes without tracing."""
 
+import functools
 import json
 import os
 
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
 import safetensors.numpy
+from flax import traverse_util
 from helpers import SMALL_NET, style_model
 
 from jaxperceptual.core import records
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.networks import pretrained
 from jaxperceptual.networks.model_file import read_model, write_model
+from jaxperceptual.networks.shapes import shapes_of
+from jaxperceptual.networks.srcnn import SRCNN
+from jaxperceptual.networks.style_net import StyleNet
+from jaxperceptual.networks.super_resolution_net import SuperResolutionNet
 from jaxperceptual.networks.trained import Trained
 
 METADATA = {"steps": 3, "training": {"learning_rate": 1e-3}, "poem": "ü"}
@@ -54,6 +61,33 @@ def test_reads_back_what_it_wrote(tmp_path, norm):
             {"batch_stats": {}} | model.variables,
         )
     assert os.listdir(tmp_path) == [pretrained.FILE_NAME]  # no temporary file is left
+
+
+class OneOfAUsers(nn.Module):
+    @nn.compact
+    def __call__(self, images, *, train):
+        return nn.Dense(3)(images)
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        StyleNet(norm="batch", width=0.3),
+        StyleNet(norm="instance", width=0.5, upsample="resize", num_styles=3),
+        StyleNet(norm=None),
+        SuperResolutionNet(factor=8),
+        SuperResolutionNet(factor=1, norm=None, skip=True),
+        SRCNN(factor=4),
+        OneOfAUsers(),
+    ],
+    ids=repr,
+)
+def test_shapes_are_those_of_init(net):
+    image = jax.ShapeDtypeStruct((1, 16, 16, 3), np.float32)
+    init = functools.partial(net.init, train=False)
+    made = jax.eval_shape(init, jax.random.key(0), image)
+    flat = traverse_util.flatten_dict(made, sep="/")
+    assert shapes_of(net) == {name: leaf.shape for name, leaf in flat.items()}
 
 
 def test_the_file_is_plain_safetensors(path):
