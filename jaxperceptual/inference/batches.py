@@ -15,7 +15,7 @@ from jaxperceptual.images.resampling import resized_alpha
 from jaxperceptual.images.writing import check_fits
 from jaxperceptual.inference import jobs
 from jaxperceptual.inference.restorer import Restorer
-from jaxperceptual.inference.stylizer import Stylizer, mix
+from jaxperceptual.inference.stylizer import Stylizer, mix, scaled
 
 # A batch holds no more pixels than this, so that memory is bounded by one big image.
 MAX_BATCH_PIXELS = 4 * 1024**2
@@ -73,7 +73,11 @@ def stylize_files(
     A photo that cannot be read, is too large for memory, or whose output cannot be
     written does not stop the others: its result says why.
     """
-    for group in _batches(todo, size, batch_size):
+    shapes = [_read_shape(job.source, size) for job in todo]
+    if strength > 0:
+        sizes = (scaled(*shape, style_scale) for shape in shapes if shape)
+        stylizer.prepare(sizes)
+    for group in _batches(todo, shapes, batch_size):
         # What a header says may be a pixel off what decoding and scaling give.
         photos: dict[tuple[int, ...], list[tuple]] = {}
         for job in group:
@@ -107,12 +111,12 @@ def stylize_files(
 
 
 def _batches(
-    todo: Sequence[jobs.Job], size: int | None, batch_size: int
+    todo: Sequence[jobs.Job], shapes: Sequence[tuple[int, int] | None], batch_size: int
 ) -> Iterator[list[jobs.Job]]:
     """Jobs of equal image size together, unreadable ones each alone."""
     groups: dict[tuple[int, int] | None, list[jobs.Job]] = {}
-    for job in todo:
-        groups.setdefault(_read_shape(job.source, size), []).append(job)
+    for job, shape in zip(todo, shapes, strict=True):
+        groups.setdefault(shape, []).append(job)
     for shape, group in groups.items():
         pixels = shape[0] * shape[1] if shape else MAX_BATCH_PIXELS
         n = max(1, min(batch_size, MAX_BATCH_PIXELS // pixels))
@@ -144,6 +148,9 @@ def sheets_of_files(
 
     `size` bounds the longer side of each cell, in pixels.
     """
+    shapes = [_read_shape(job.source, size) for job in todo]
+    sizes = [scaled(*shape, style_scale) for shape in shapes if shape]
+    stylizer.prepare(sizes * len(stylizer.styles))
     for job in todo:
         try:
             photo, _ = read_with_alpha(job.source, size=size)

@@ -1,9 +1,10 @@
 """A trained style model and a photo of any size to a stylised photo."""
 
 import copy
+import dataclasses
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import numpy as np
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.memory import give_memory_back
 from jaxperceptual.core.precision import dtype, products
-from jaxperceptual.core.types import AnyArray
+from jaxperceptual.core.types import AnyArray, Image, Params
 from jaxperceptual.images import color
 from jaxperceptual.images.resampling import resized
+from jaxperceptual.inference import canvases
 from jaxperceptual.inference.kinds import same_kind
 from jaxperceptual.networks.folding import fold
 from jaxperceptual.networks.model_file import Model, build_net, read_model, write_model
@@ -31,6 +33,9 @@ from jaxperceptual.ops import onednn
 from jaxperceptual.ops.margin import Margin
 
 MIN_STEP = 32  # px
+# Pixels in all, up to which it pays to compile in half the time what then takes a
+# twentieth longer.
+QUICK = 12e6
 
 
 class Stylizer:
@@ -72,7 +77,11 @@ class Stylizer:
         net = build_net(self.model, dtype(precision))
         net, variables = fold(net, self.model.variables)
         self._variables = jax.device_put(variables)
+        self._turned: Params | None = None  # variables of the network that lies
         self._exact: dict[tuple[int, ...], Callable[..., jax.Array]] = {}
+        self._places: dict[tuple[int, int], canvases.Place] = {}
+        self._on_places: dict[canvases.Place, Callable[..., jax.Array]] = {}
+        self._quick = False
         self._traced: list[tuple[int, ...]] = []
 
         def apply(variables, images, margin=None):
@@ -80,12 +89,16 @@ class Stylizer:
             with products(precision):
                 return net.apply(variables, images, train=False, margin=margin)
 
-        # Of its own, so that nothing else compiles what is traced for `_exact`.
+        # Of their own, so that nothing else compiles what is traced for `onednn`.
         def apply_exactly(variables, images):
             return apply(variables, images)
 
+        def apply_anew(variables, images, margin=None):
+            return apply(variables, images, margin)
+
         self._apply = jax.jit(apply)
         self._apply_exactly = jax.jit(apply_exactly)
+        self._apply_anew = jax.jit(apply_anew)
 
     @classmethod
     def from_pretrained(
@@ -120,6 +133,7 @@ class Stylizer:
         other.model = self._gallery.pick(style)
         net = build_net(other.model)
         other._variables = jax.device_put(fold(net, other.model.variables)[1])
+        other._turned = None
         return other
 
     def save_pretrained(self, folder: str | os.PathLike) -> Path:
@@ -142,6 +156,43 @@ class Stylizer:
         give_memory_back()
         jax.block_until_ready(self(images))
         return self
+
+    def prepare(self, sizes: Iterable[tuple[int, int]]) -> "Stylizer":
+        """Chooses the programs for many single images, whose sizes [h w] are known.
+
+        Where oneDNN is at hand (`onednn`), on a CPU: few programs, compiled when the
+        first image comes that needs them, and not kept, since that takes less time than
+        to read what was kept (`canvases`). Elsewhere images share canvases as always.
+        """
+        sizes = [*sizes]
+        if onednn.works():
+            self._places = dict(canvases.places(sizes))
+            self._on_places.clear()
+            self._quick = sum(h * w for h, w in sizes) < QUICK
+        return self
+
+    def _placed(self, image: Image, place: canvases.Place) -> Image:
+        """One image [h w 3] through the program of its place."""
+        lying = image.transpose(1, 0, 2) if place.turned else image
+        h, w, _ = lying.shape
+        missing = place.h - h, place.w - w
+        arguments = [_padded(lying[None], 0, *missing)]
+        if not place.exact:
+            arguments.append(Margin(*map(np.int32, missing)))
+        variables = self._variables
+        if place.turned:
+            if self._turned is None:
+                self._turned = turned(self._variables)
+            variables = self._turned
+        place = dataclasses.replace(place, turned=False)
+        if place not in self._on_places:
+            options = {"xla_backend_optimization_level": 1} if self._quick else {}
+            with onednn.programs():
+                lowered = self._apply_anew.lower(variables, *arguments)
+                self._on_places[place] = lowered.compile(compiler_options=options)
+            give_memory_back()
+        output = np.asarray(self._on_places[place](variables, *arguments))[0, :h, :w]
+        return output.transpose(1, 0, 2) if lying is not image else output
 
     def __call__(
         self,
@@ -176,8 +227,8 @@ class Stylizer:
         if style_scale == 1:
             return self._stylized(images)
         h, w = images.shape[-3:-1]
-        scaled = (max(1, round(side / style_scale)) for side in (h, w))
-        outputs = self._stylized(resized(images, *scaled).clip(0.0, 255.0))
+        smaller = resized(images, *scaled(h, w, style_scale)).clip(0.0, 255.0)
+        outputs = self._stylized(smaller)
         return resized(outputs, h, w).clip(0.0, 255.0)
 
     def _stylized(self, images):
@@ -186,7 +237,9 @@ class Stylizer:
         batch = images if images.ndim == 4 else images[None]
         n, h, w, _ = batch.shape
         traced = isinstance(batch, jax.core.Tracer)  # has no use for what is compiled
-        if batch.shape in self._exact and not traced:
+        if on_host and (h, w) in self._places:
+            outputs = np.stack([self._placed(x, self._places[h, w]) for x in batch])
+        elif batch.shape in self._exact and not traced:
             outputs = self._exact[batch.shape](self._variables, batch)
             outputs = np.asarray(outputs) if on_host else outputs
         else:
@@ -201,9 +254,22 @@ def _on_canvas(batch):
     n, h, w, _ = batch.shape
     rows, columns = canvas_side(h) - h, canvas_side(w) - w
     more = 2 ** (n - 1).bit_length() - n
-    pad = np.pad if isinstance(batch, np.ndarray) else jnp.pad
-    canvas = pad(batch, ((0, more), (0, rows), (0, columns), (0, 0)))
+    canvas = _padded(batch, more, rows, columns)
     return canvas, Margin(np.int32(rows), np.int32(columns))
+
+
+def _padded(batch, more, rows, columns):
+    pad = np.pad if isinstance(batch, np.ndarray) else jnp.pad
+    return pad(batch, ((0, more), (0, rows), (0, columns), (0, 0)))
+
+
+def turned(variables: Params) -> Params:
+    """Those of the network whose output is the transpose, for the image's transpose."""
+
+    def of(path, leaf):
+        return leaf.swapaxes(0, 1) if path[-1].key == "kernel" else leaf
+
+    return jax.tree_util.tree_map_with_path(of, variables)
 
 
 def canvas_side(side: int) -> int:
@@ -283,6 +349,11 @@ def mix(
     if strength == 1:
         return stylized
     return (photo + np.float32(strength) * (stylized - photo)).astype(np.float32)
+
+
+def scaled(h: int, w: int, style_scale: float) -> tuple[int, int]:
+    """The size [h w] at which an image of this size goes through the network."""
+    return max(1, round(h / style_scale)), max(1, round(w / style_scale))
 
 
 def check_style_scale(style_scale: float) -> None:
