@@ -33,7 +33,7 @@ MAY_IMPORT = {
 }
 # A module from outside: the only places that import it.
 ONLY_IN = {
-    "PIL": ("images/", "data/"),
+    "PIL": ("images/", "data/", "benchmarks/peer_program.py"),
     "torch": ("benchmarks/torch/", "benchmarks/optimizers.py"),
     "onnx": ("export/",),
     "orbax": ("training/checkpoints.py",),

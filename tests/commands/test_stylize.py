@@ -35,6 +35,9 @@ class Inverted(Stylizer):
         assert style is None
         self.shapes = []
 
+    def prepare(self, sizes):
+        return self
+
     def __call__(self, images, style_scale=1.0):
         self.shapes.append(images.shape)
         return 255 - images
