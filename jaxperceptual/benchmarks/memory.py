@@ -13,6 +13,7 @@ from jaxperceptual.benchmarks.options import Options
 from jaxperceptual.core.memory import (
     forget_peak_memory,
     give_memory_back_after_compiling,
+    keep_freed_memory,
     memory_of_importing,
     peak_memory,
 )
@@ -32,7 +33,8 @@ def memory(options: Options, index: int, name: str) -> dict[str, int]:
 
 
 def _memory_here(options: Options, index: int, name: str) -> dict[str, int | None]:
-    give_memory_back_after_compiling()  # as every command does
+    keep_freed_memory()  # as every command does
+    give_memory_back_after_compiling()
     config = plan.read_config(options)
     theirs = variants.reference_of(name, options.reference)
     if theirs == "torch":

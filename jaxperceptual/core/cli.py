@@ -58,6 +58,7 @@ def call(command: ModuleType, argv: Sequence[str]) -> int:
 
     from jaxperceptual.core import compilation, machine, memory, precision
 
+    memory.keep_freed_memory()
     machine.check_platforms()
     precision.use_float32()
     memory.give_memory_back_after_compiling()

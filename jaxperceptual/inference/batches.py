@@ -1,6 +1,6 @@
 """Many photos on disk to stylised, or restored, photos on disk."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +77,11 @@ def stylize_files(
     if strength > 0:
         sizes = (scaled(*shape, style_scale) for shape in shapes if shape)
         stylizer.prepare(sizes)
-    for group in _batches(todo, shapes, batch_size):
+
+    def rank(shape):
+        return stylizer.rank(*scaled(*shape, style_scale)) if shape else 0
+
+    for group in _batches(todo, shapes, batch_size, rank):
         # What a header says may be a pixel off what decoding and scaling give.
         photos: dict[tuple[int, ...], list[tuple]] = {}
         for job in group:
@@ -111,13 +115,17 @@ def stylize_files(
 
 
 def _batches(
-    todo: Sequence[jobs.Job], shapes: Sequence[tuple[int, int] | None], batch_size: int
+    todo: Sequence[jobs.Job],
+    shapes: Sequence[tuple[int, int] | None],
+    batch_size: int,
+    rank: Callable[[tuple[int, int] | None], int],
 ) -> Iterator[list[jobs.Job]]:
-    """Jobs of equal image size together, unreadable ones each alone."""
+    """Jobs of equal image size together, unreadable ones each alone, by `rank`."""
     groups: dict[tuple[int, int] | None, list[jobs.Job]] = {}
     for job, shape in zip(todo, shapes, strict=True):
         groups.setdefault(shape, []).append(job)
-    for shape, group in groups.items():
+    for shape in sorted(groups, key=rank):
+        group = groups[shape]
         pixels = shape[0] * shape[1] if shape else MAX_BATCH_PIXELS
         n = max(1, min(batch_size, MAX_BATCH_PIXELS // pixels))
         yield from (group[start : start + n] for start in range(0, len(group), n))

@@ -9,13 +9,13 @@ convolutions knows no upright: f(x) is the transpose of f_turned(x transposed).
 import dataclasses
 from collections.abc import Iterable, Mapping
 
-# Pixels that go through a network in the time that a program more takes to compile: 3 s
-# at 1 MP/s, on two cores without AVX-512.
-PROGRAM = 3e6
+# Pixels that go through a network in the time that a program more takes: 2 s at 1 MP/s,
+# on two cores without AVX-512.
+PROGRAM = 2e6
 MOST = 48  # sizes that are weighed one by one; more are first rounded up
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, order=True)
 class Place:
     """Where an image lies: on a canvas of h x w px, turned if it is higher than wide.
 

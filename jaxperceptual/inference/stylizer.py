@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxperceptual.core.ahead import Ahead
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.memory import give_memory_back
 from jaxperceptual.core.precision import dtype, products
@@ -80,8 +81,7 @@ class Stylizer:
         self._turned: Params | None = None  # variables of the network that lies
         self._exact: dict[tuple[int, ...], Callable[..., jax.Array]] = {}
         self._places: dict[tuple[int, int], canvases.Place] = {}
-        self._on_places: dict[canvases.Place, Callable[..., jax.Array]] = {}
-        self._quick = False
+        self._programs = Ahead({})
         self._traced: list[tuple[int, ...]] = []
 
         def apply(variables, images, margin=None):
@@ -160,16 +160,40 @@ class Stylizer:
     def prepare(self, sizes: Iterable[tuple[int, int]]) -> "Stylizer":
         """Chooses the programs for many single images, whose sizes [h w] are known.
 
-        Where oneDNN is at hand (`onednn`), on a CPU: few programs, compiled when the
-        first image comes that needs them, and not kept, since that takes less time than
-        to read what was kept (`canvases`). Elsewhere images share canvases as always.
+        Where oneDNN is at hand (`onednn`), on a CPU: few programs (`canvases`), each
+        compiled while images go through the one before, best in the order of `rank`;
+        not kept, since to read what was kept takes as long. Elsewhere images share
+        canvases as always.
         """
         sizes = [*sizes]
         if onednn.works():
             self._places = dict(canvases.places(sizes))
-            self._on_places.clear()
-            self._quick = sum(h * w for h, w in sizes) < QUICK
+            quick = sum(h * w for h, w in sizes) < QUICK
+            options = {"xla_backend_optimization_level": 1} if quick else {}
+            flat = {dataclasses.replace(p, turned=False) for p in self._places.values()}
+            compiles = {p: functools.partial(self._compiled, p, options) for p in flat}
+            self._programs = Ahead(dict(sorted(compiles.items())))
         return self
+
+    def rank(self, h: int, w: int) -> int:
+        """The order in which to give images: equal for those that share a program.
+
+        The next program is compiled meanwhile. 0 for sizes that were not prepared.
+        """
+        place = self._places.get((h, w))
+        if place is None:
+            return 0
+        return self._programs.keys.index(dataclasses.replace(place, turned=False))
+
+    def _compiled(self, place, options):
+        arguments = [jax.ShapeDtypeStruct((1, place.h, place.w, 3), np.float32)]
+        if not place.exact:
+            arguments.append(Margin(*2 * [jax.ShapeDtypeStruct((), np.int32)]))
+        with onednn.programs():
+            lowered = self._apply_anew.lower(self._variables, *arguments)
+            program = lowered.compile(compiler_options=options)
+        give_memory_back()
+        return program
 
     def _placed(self, image: Image, place: canvases.Place) -> Image:
         """One image [h w 3] through the program of its place."""
@@ -184,14 +208,8 @@ class Stylizer:
             if self._turned is None:
                 self._turned = turned(self._variables)
             variables = self._turned
-        place = dataclasses.replace(place, turned=False)
-        if place not in self._on_places:
-            options = {"xla_backend_optimization_level": 1} if self._quick else {}
-            with onednn.programs():
-                lowered = self._apply_anew.lower(variables, *arguments)
-                self._on_places[place] = lowered.compile(compiler_options=options)
-            give_memory_back()
-        output = np.asarray(self._on_places[place](variables, *arguments))[0, :h, :w]
+        program = self._programs[dataclasses.replace(place, turned=False)]
+        output = np.asarray(program(variables, *arguments))[0, :h, :w]
         return output.transpose(1, 0, 2) if lying is not image else output
 
     def __call__(

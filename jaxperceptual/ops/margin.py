@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Int
 
 
@@ -18,7 +19,13 @@ class Margin(NamedTuple):
 
     def scaled(self, up: int, down: int) -> "Margin":
         """That of the canvas enlarged by `up` and made smaller by `down`."""
-        return Margin(self.rows * up // down, self.columns * up // down)
+        # `//` would round downwards below zero too, and XLA computes what it takes for
+        # that in each of a hundred loops: half the time of compiling a network.
+        # The barrier has them read the number.
+        sides = (jnp.int32(side) * up for side in self)
+        return Margin(
+            *lax.optimization_barrier(tuple(lax.div(side, down) for side in sides))
+        )
 
     def inside(self, shape: tuple[int, ...]) -> Bool[Array, "1 h w 1"]:
         """Where, on a canvas of `shape` [n h w c], the image is."""

@@ -38,6 +38,9 @@ class Inverted(Stylizer):
     def prepare(self, sizes):
         return self
 
+    def rank(self, h, w):
+        return 0
+
     def __call__(self, images, style_scale=1.0):
         self.shapes.append(images.shape)
         return 255 - images

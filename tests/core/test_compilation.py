@@ -94,6 +94,30 @@ def test_memory_is_given_back_after_a_long_compilation_only(monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_that_is_kept_is_not_asked_for_again():
+    code = """
+import resource
+import numpy as np
+from jaxperceptual.core.memory import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(10_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+new = faults()
+keep_freed_memory()
+faults()
+print(new, faults())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    new, kept = map(int, done.stdout.split())
+    assert kept < new / 10
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_given_back_is_the_systems():
     def resident():
         return int(Path("/proc/self/statm").read_text().split()[1])  # pages

@@ -10,7 +10,7 @@ from tolerances import PIXEL_ROUNDINGS, THROUGH_A_NETWORK
 
 from jaxperceptual.inference.stylizer import Stylizer, canvas_side, mix, stylize
 from jaxperceptual.networks.model_file import build_net
-from jaxperceptual.ops import choice
+from jaxperceptual.ops import choice, onednn
 
 ROUNDED_LUMA, ROUNDED_CHROMA = 1, 2  # levels of 255: by Pillow, of RGB of 8 bits
 
@@ -200,3 +200,24 @@ def test_the_largest_sizes(h, w):
     model = style_model(norm="instance", width=0.5, upsample="resize")
     output = stylize(photo(h, w), model=model)
     assert output.shape == (h, w, 3) and np.isfinite(output).all()
+
+
+@pytest.mark.parametrize("upsampling", ["transposed", "resize"])
+def test_sizes_known_beforehand_come_out_as_ever(upsampling):
+    model = style_model(norm="instance", upsample=upsampling)
+    usual, prepared = Stylizer(model), Stylizer(model)
+    photos = [photo(*size) for size in ((40, 52), (52, 40), (37, 50), (90, 20))]
+    sizes = [image.shape[:2] for image in photos]
+    prepared.prepare(sizes)
+    if not onednn.works():
+        assert {prepared.rank(*size) for size in sizes} == {0}
+        return
+    # A program costs more than all of them: they lie on one canvas, turned or not.
+    assert {prepared.rank(*size) for size in sizes} == {0}
+    assert prepared.num_programs == 0  # until an image comes
+    for image in photos:
+        expected = usual(image)
+        np.testing.assert_allclose(prepared(image), expected, **THROUGH_A_NETWORK)
+    assert prepared.num_programs == 1
+    unknown = photo(8, 9)
+    np.testing.assert_allclose(prepared(unknown), usual(unknown), **THROUGH_A_NETWORK)
