@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import functools
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -52,10 +53,12 @@ def keep_freed_memory() -> None:
 
     Else glibc takes each map of more than 32 MB from the system anew, whose pages come
     zeroed, 4 KiB at a time: a tenth of the time of a network on a CPU. One arena, since
-    a thread's holds no more than 64 MB. `give_memory_back` still does.
+    a thread's holds no more than 64 MB. `give_memory_back` still does. Never over
+    settings of the environment's.
     """
     mallopt = _of_libc("mallopt")
-    if mallopt is not None:
+    asked = any(k == "GLIBC_TUNABLES" or k.startswith("MALLOC_") for k in os.environ)
+    if mallopt is not None and not asked:
         for option, value in _KEEP.items():
             mallopt(option, value)
 

@@ -32,20 +32,23 @@ def met(rows):
 def test_goals_of_a_cpu_by_hand():
     row = piece(
         "train",
-        variant(1000.0, 300, first=15.9),
+        variant(1000.0, 300, first=8.9),
         torch=variant(2000.0, 290),
-        torch_compile=variant(1250.0, 310),
+        torch_compile=variant(1300.0, 310),
     )
     rows = list(speed_goals.cpu_rows(row))
     assert met(rows) == [True, False, False, True]
-    assert rows[0][1] == "**1.25** (1.00 s against 1.25 s)"
+    assert rows[0][1] == "**1.30** (1.00 s against 1.30 s, torch.compile)"
     assert rows[1][1] == "300 MiB against 290 (torch)"
-    assert rows[3][1] == "14.9 s"
-    row["variants"]["jax"] = variant(1000.0, 290, first=16.1)
-    row["ratio"] = 1.249
+    assert rows[3][1] == "7.9 s"
+    row["variants"]["jax"] = variant(1000.0, 290, first=9.1)
+    row["ratio"] = 1.299
     assert met(speed_goals.cpu_rows(row)) == [False, True, True, False]
     row = piece("inference", variant(8.0), torch=variant(10.0), best="torch")
     assert met(speed_goals.cpu_rows(row)) == [True]  # nothing known of memory
+    for shared, enough in ((8.2, True), (8.3, False)):
+        row["variants"]["jax, canvas"] = variant(shared)
+        assert met(speed_goals.cpu_rows(row)) == [True, enough]
     del row["ratio"]
     row["disagreement"] = "output of torch and jax differ"
     assert list(speed_goals.cpu_rows(row))[0][1:] == (row["disagreement"], False)
@@ -59,6 +62,19 @@ def test_goals_of_a_gpu_by_hand():
     rows = list(speed_goals.gpu_rows(piece("train", variant(2.9), **theirs)))
     assert met(rows) == [True, True]
     assert rows[0][1] == "**1.52** (2.9 ms against 4.4 ms)"  # the better layout
+
+
+def test_goals_from_the_command_to_the_file_by_hand():
+    ours = {speed_goals.NOTHING_CACHED: [3.0, 9.0, 2.0], speed_goals.SECOND: [1.6]}
+    report = {
+        "photo": ours | {"onnxruntime": [1.0], "openvino": [0.1]},
+        "folder": ours | {"onnxruntime": [1.0], "openvino": [2.0]},
+    }
+    rows = list(speed_goals.first_pictures(report))
+    assert met(rows) == [False, True, False, True]
+    assert rows[0][1] == "**1.60** (1.6 s against 1.0 s)"
+    del report["folder"]["openvino"]  # not installed
+    assert met(speed_goals.first_pictures(report)) == [False, True]
 
 
 def test_goals_of_whole_commands_by_hand():
