@@ -7,7 +7,15 @@ from typing import NoReturn
 from jaxperceptual.core import cli
 
 COMMANDS = (
-    *("stylize", "super_resolve", "train", "evaluate", "gatys_baseline", "figures"),
+    *(
+        "stylize",
+        "stylize_video",
+        "super_resolve",
+        "train",
+        "evaluate",
+        "gatys_baseline",
+        "figures",
+    ),
     *("reconstruct", "benchmark", "convert_vgg", "export"),
 )
 

@@ -21,15 +21,16 @@ MAY_IMPORT = {
     "data": "core images",
     "inference": "core images networks ops",
     "export": "core images networks ops",
+    "video": "core images inference",
     "training": "core data images losses networks",
     "baseline": "core data images losses ops",
     "evaluation": "core data images inference loss_network networks",
     "figures": "baseline core data evaluation images inference loss_network losses "
     "networks",
     "benchmarks": "baseline core data export images inference loss_network losses "
-    "networks ops training",
+    "networks ops training video",
     "commands": "baseline benchmarks core evaluation export figures inference "
-    "loss_network losses networks training",
+    "loss_network losses networks training video",
 }
 # A module from outside: the only places that import it.
 ONLY_IN = {
@@ -37,6 +38,8 @@ ONLY_IN = {
     "torch": ("benchmarks/torch/", "benchmarks/optimizers.py"),
     "onnx": ("export/",),
     "orbax": ("training/checkpoints.py",),
+    "av": ("video/",),
+    "cv2": ("video/",),
     "grain": ("data/",),
     "argparse": ("core/cli.py", "commands/", "benchmarks/", "figures/"),
 }

@@ -1,12 +1,11 @@
 """Applies a trained style to photos: files and folders, of any size."""
 
 import argparse
-import math
 
+from jaxperceptual.commands import options
 from jaxperceptual.core import cli
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.networks.pretrained import (
-    DEFAULT_STYLE,
     GALLERY,
     pretrained_names,
     pretrained_path,
@@ -45,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from jaxperceptual.inference import batches
     from jaxperceptual.inference.stylizer import Stylizer
 
-    options = dict(
+    mixing = dict(
         strength=args.strength,
         preserve_color=args.preserve_color,
         style_scale=args.style_scale,
@@ -55,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(f"--sheet has every style; leave --style {args.style} off")
         stylizer = _for_sheets(args.model)
         size = args.size or SHEET_SIZE
-        results = batches.sheets_of_files(stylizer, todo, size=size, **options)
+        results = batches.sheets_of_files(stylizer, todo, size=size, **mixing)
     else:
         stylizer = Stylizer.from_pretrained(args.model, style=args.style)
         results = batches.stylize_files(
@@ -64,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
             size=args.size,
             batch_size=args.batch_size,
             strip_metadata=args.strip_metadata,
-            **options,
+            **mixing,
         )
     return jobs.run_jobs(results, todo, "stylize")
 
@@ -106,16 +105,7 @@ def parser() -> cli.Parser:
     )
     made.add_argument("photos", nargs="*", metavar="PHOTO", help="files or folders")
     made.add_argument("-o", "--output", help="a folder, or a file for one photo")
-    made.add_argument(
-        "--model",
-        help="a run folder, a model.safetensors, or the name of a shipped model "
-        f"(default: the shipped gallery, style {DEFAULT_STYLE})",
-    )
-    made.add_argument(
-        "--style",
-        metavar="NAME",
-        help="one of a gallery's styles, or a mixture: wave:0.6,udnie:0.4",
-    )
+    options.add_style(made)
     choice = made.add_mutually_exclusive_group()
     choice.add_argument(
         "--list", action="store_true", help="the styles and models that there are"
@@ -127,33 +117,14 @@ def parser() -> cli.Parser:
     )
     made.add_argument(
         "--size",
-        type=_positive,
+        type=options.positive,
         metavar="N",
         help="scale photos down to have at most N pixels on the longer side "
         f"(default with --sheet: {SHEET_SIZE})",
     )
     made.add_argument(
-        "--strength",
-        type=_strength,
-        default=1.0,
-        metavar="S",
-        help="0 (the photo) to 1 (all style, the default)",
-    )
-    made.add_argument(
-        "--style-scale",
-        type=_style_scale,
-        default=1.0,
-        metavar="S",
-        help="strokes S times as large: 0.125 to 8 (default: 1)",
-    )
-    made.add_argument(
-        "--preserve-color",
-        action="store_true",
-        help="take only brightness from the stylised photo, colour from the photo",
-    )
-    made.add_argument(
         "--batch-size",
-        type=_positive,
+        type=options.positive,
         default=4,
         metavar="N",
         help="photos of equal size that are stylised at once (default: 4)",
@@ -164,29 +135,3 @@ def parser() -> cli.Parser:
         help="leave out date, place, camera and resolution, which are kept otherwise",
     )
     return made
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r}: use a whole number from 1 up")
-    return int(text)
-
-
-def _strength(text: str) -> float:
-    return _number(text, 0.0, 1.0)
-
-
-def _style_scale(text: str) -> float:
-    return _number(text, 0.125, 8.0)
-
-
-def _number(text: str, least: float, most: float) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not least <= number <= most:
-        raise argparse.ArgumentTypeError(
-            f"{text!r}: use a number from {least:g} to {most:g}"
-        )
-    return number

@@ -111,7 +111,7 @@ def read_header(path: str | Path) -> Header:
     except InputError:
         raise
     except Exception as error:  # see `_open`
-        reason = _reason(error)
+        reason = reason_of(error)
     else:
         return Header(*((height, width) if turned else (width, height)), grey)
     raise InputError(
@@ -157,13 +157,13 @@ def _open(
     # Pillow's decoders meet damaged bytes with SyntaxError, struct.error, IndexError
     # and more, by format; whichever it is, the file is the cause.
     except Exception as error:
-        reason = _reason(error)
+        reason = reason_of(error)
     raise InputError(
         f"{name}: cannot be read as an image ({reason}); replace or convert it."
     )
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Why Pillow could not read an image."""
     return " ".join(str(error).split()) or type(error).__name__
 

@@ -1,0 +1,210 @@
+"""Videos: how steady, how sharp, and how fast from file to file.
+
+    python -m jaxperceptual.benchmarks.videos --clip CLIP.mp4 --photo PHOTO -o OUT
+
+Steadiness, of CLIP and of two clips made of a large PHOTO, a pan and a zoom, whose true
+flow is known: `measures.warping_error` and `measures.edge_energy` with `--steady` and
+without, as a share of each frame by itself. CLIP's flow is Farneback's, which is not
+the method's own. Rate: frames/s of `stylize_video`'s work on CLIP at the sizes given,
+from the first frame to the last, and of the network alone, warmed up. Writes OUT.json,
+OUT.md.
+"""
+
+import argparse
+import itertools
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxperceptual.core import cli, files, provenance
+from jaxperceptual.core.errors import InputError
+from jaxperceptual.images.reading import read_image
+from jaxperceptual.inference.stylizer import Stylizer
+from jaxperceptual.video import measures, steady
+from jaxperceptual.video.clips import Frame
+from jaxperceptual.video.reading import Reader
+from jaxperceptual.video.run import stylize_video
+
+PAN = np.float32([3.3, 1.7])  # px a frame
+ZOOM = 1.01  # a frame
+
+
+class Moving(NamedTuple):
+    """Frames, uint8 [h w 3], and of each but the first where its pixels were before."""
+
+    frames: list[np.ndarray]
+    flows: list[np.ndarray]
+    masks: list[np.ndarray]
+
+
+def parser() -> cli.Parser:
+    made = cli.Parser(
+        prog="python -m jaxperceptual.benchmarks.videos", description=__doc__
+    )
+    add = made.add_argument
+    add("--clip", required=True, help="a video")
+    add("--photo", required=True, help="a photo of 2 megapixels or so")
+    add("--start", type=float, default=0.0, help="of the clip, s (default: 0)")
+    add("--num", type=int, default=20, help="frames to judge (default: 20)")
+    add("--size", type=int, default=256, help="of these, px (default: 256)")
+    add("--model", default="style_cubist", help="(default: style_cubist)")
+    add("--style", help="of a gallery")
+    add("--rate-sizes", type=int, nargs="*", default=[640], help="px (default: 640)")
+    add("--seconds", type=float, default=3.0, help="of the rate's clip (default: 3)")
+    add("-o", "--output", required=True, metavar="OUT")
+    return made
+
+
+def run(args: argparse.Namespace) -> None:
+    if not steady.has_flow():
+        raise InputError("OpenCV is not installed; pip install 'jaxperceptual[video]'.")
+    report: dict[str, Any] = {"header": provenance.header(args.command)}
+    stylizer = Stylizer.from_pretrained(args.model, style=args.style)
+    clips = {
+        Path(args.clip).name: from_clip(args),
+        "pan": from_photo(args, pan),
+        "zoom": from_photo(args, zoom),
+    }
+    report["steadiness"] = {k: steadiness(stylizer, v) for k, v in clips.items()}
+    report["rates"] = [rate(stylizer, args, size) for size in args.rate_sizes]
+    files.write_text(Path(f"{args.output}.json"), json.dumps(report, indent=1) + "\n")
+    text = markdown(report)
+    files.write_text(Path(f"{args.output}.md"), text)
+    print(text)
+
+
+def from_clip(args: argparse.Namespace) -> Moving:
+    """Frames of a video; the flow is Farneback's."""
+    source = Reader(args.clip, size=args.size, start=args.start)
+    shown = (item for item in source if isinstance(item, Frame))
+    frames = [item.pixels for item in itertools.islice(shown, args.num)]
+    source.close()
+    pairs = [
+        (measures.other_flow(b, a), measures.other_flow(a, b))
+        for a, b in itertools.pairwise(frames)
+    ]
+    return Moving(
+        frames,
+        [back for back, _ in pairs],
+        [steady.consistent(back, ahead) for back, ahead in pairs],
+    )
+
+
+def from_photo(args: argparse.Namespace, motion) -> Moving:
+    """Windows of a photo that move as `motion` has it, and the true flow."""
+    photo = read_image(args.photo)
+    side = args.size
+    if min(photo.shape[:2]) < 2 * side:
+        raise InputError(f"--photo {args.photo}: needs sides of {2 * side} px or more.")
+    y, x = np.mgrid[:side, :side].astype(np.float32)
+    frames, flows, masks = [], [], []
+    for i in range(args.num):
+        at = motion(i, x, y, side)
+        window = steady.warped(photo, at - _grid(side, side), sharp=True)
+        frames.append(np.rint(window.clip(0, 255)).astype(np.uint8))
+        if i:
+            flow = flow_between(motion, i, x, y, side)
+            at = _grid(side, side) + flow
+            inside = (at >= 0).all(-1) & (at <= side - 1).all(-1)
+            flows.append(flow)
+            masks.append(inside)
+    return Moving(frames, flows, masks)
+
+
+def _grid(h, w):
+    y, x = np.mgrid[:h, :w].astype(np.float32)
+    return np.stack([x, y], -1)
+
+
+def pan(i, x, y, side):
+    """Where in the photo, [x y], the window's pixels of frame i lie."""
+    return np.stack([x, y], -1) + i * PAN
+
+
+def zoom(i, x, y, side):
+    """As `pan`."""
+    middle = np.float32(side)
+    factor = np.float32(ZOOM**-i)
+    return np.stack([x, y], -1) * factor + middle * (1 - factor / 2)
+
+
+def flow_between(motion, i, x, y, side):
+    """Where the pixels of frame i were in frame i - 1, px away: both are affine."""
+    now, origin = motion(i, x, y, side), motion(i - 1, x, y, side)[0, 0]
+    scale = motion(i - 1, x, y, side)[0, 1, 0] - origin[0]
+    return (now - origin) / scale - np.stack([x, y], -1)
+
+
+def steadiness(stylizer: Stylizer, clip: Moving) -> dict[str, float]:
+    """Warping errors of the input, of frames by themselves and of steady ones."""
+    alone = [stylizer(frame.astype(np.float32)) for frame in clip.frames]
+    find, smooth = steady.MotionFinder(), steady.Steady()
+    kept = [
+        smooth(output, find(frame))
+        for frame, output in zip(clip.frames, alone, strict=True)
+    ]
+    seen = [frame.astype(np.float32) for frame in clip.frames]
+    errors = {
+        name: measures.warping_error(frames, clip.flows, clip.masks)
+        for name, frames in (("input", seen), ("alone", alone), ("steady", kept))
+    }
+    sharpness = measures.edge_energy(kept) / measures.edge_energy(alone)
+    return {**errors, "edge_energy": sharpness}
+
+
+def rate(stylizer: Stylizer, args: argparse.Namespace, size: int) -> dict[str, Any]:
+    """Frames/s of the whole work, with and without --steady, and of the network."""
+    found: dict[str, Any] = {}
+    for name, keep in (("steady", True), ("alone", False)):
+        source = Reader(args.clip, size=size, start=args.start, duration=args.seconds)
+        clip = source.clip
+        stylizer.warm_up(clip.height, clip.width)
+        with tempfile.TemporaryDirectory() as folder:
+            target = Path(folder) / "out.mp4"
+            done = stylize_video(stylizer, source, target, steady=keep)
+        source.close()
+        found[name] = done.num_frames / done.seconds
+    image = np.zeros((clip.height, clip.width, 3), np.float32)
+    times = []
+    for _ in range(10):
+        began = time.perf_counter()
+        stylizer(image)
+        times.append(time.perf_counter() - began)
+    return {
+        "size": [clip.width, clip.height],
+        "frames": done.num_frames,
+        "network": 1 / float(np.median(times)),
+        **found,
+    }
+
+
+def markdown(report: dict[str, Any]) -> str:
+    lines = [
+        provenance.head_markdown(report["header"]),
+        "| warping error, of frames alone = 1 | input | steady | edge energy, steady |",
+        "|---|--:|--:|--:|",
+    ]
+    for name, found in report["steadiness"].items():
+        shares = [found[k] / found["alone"] for k in ("input", "steady")]
+        cells = [*shares, found["edge_energy"]]
+        lines.append(f"| {name} | {' | '.join(f'{c:.2f}' for c in cells)} |")
+    lines += [
+        "",
+        "| frames/s | the network alone | `--no-steady` | `--steady` |",
+        "|---|--:|--:|--:|",
+    ]
+    for found in report["rates"]:
+        w, h = found["size"]
+        alone, own = found["network"], (found["alone"], found["steady"])
+        cells = [f"{alone:.2f}", *(f"{x:.2f} ({x / alone:.2f})" for x in own)]
+        lines.append(f"| {w} x {h}, {found['frames']} frames | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    cli.main(sys.modules[__name__], sys.argv[1:])

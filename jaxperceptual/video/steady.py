@@ -1,0 +1,189 @@
+"""Less flicker: each frame blended with the one before it, moved along optical flow.
+
+A style network makes each frame anew, so that its strokes jump where the picture hardly
+changes. Here out[t] = s + k m (w(out[t-1]) - s), with s the stylised frame, w what
+moves a picture along the flow from frame t to t-1, k how much is kept, and m from 0 to
+1: where the flow explains what is seen. It is 0 where forward and backward flow
+disagree, at the borders of motion (Ruder et al., "Artistic Style Transfer for Videos",
+2016) and where the moved last frame differs from this one, so that what appears, and
+a cut, begins anew. Averaging blurs; what is shown is sharpened by as much as
+keeps the gradients' energy of s.
+
+Without OpenCV the flow is taken for 0, which holds for a camera on a tripod.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from jaxperceptual.core.types import Image
+
+KEEP = 0.9
+FLOW_SIDE = 512  # px: flow of larger frames is computed at that size
+_UNEXPLAINED = 12.0  # grey levels of 255, after which a flow is not believed
+_UNMOVED = 4.0  # the same, without a flow
+_MOST_SHARPENED = 1.5
+
+
+class Motion(NamedTuple):
+    """From a frame to the one before it.
+
+    flow: Where each pixel was, [dx dy] px away; None: where it is.
+    mask: 0 to 1, whether to believe it.
+    """
+
+    flow: Float32[np.ndarray, "h w 2"] | None
+    mask: Float32[np.ndarray, "h w"]
+
+
+def has_flow() -> bool:
+    """Whether OpenCV is installed."""
+    try:
+        import cv2  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+class MotionFinder:
+    """Of frames as they come, the motion since the last one; of the first None."""
+
+    def __init__(self):
+        self._last: UInt8[np.ndarray, "h w 3"] | None = None
+        self._last_grey = None
+        self._flow = None
+        if has_flow():
+            import cv2
+
+            preset = cv2.DISOPTICAL_FLOW_PRESET_MEDIUM
+            self._flow = cv2.DISOpticalFlow_create(preset)
+
+    def __call__(self, frame: UInt8[np.ndarray, "h w 3"]) -> Motion | None:
+        last, self._last = self._last, frame
+        if self._flow is None:
+            return None if last is None else _unmoved(frame, last)
+        import cv2
+
+        h, w, _ = frame.shape
+        factor = min(1.0, FLOW_SIDE / max(h, w))
+        # DIS looks at patches of 8 px at several scales.
+        small = max(16, round(w * factor)), max(16, round(h * factor))
+        grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+        grey = cv2.resize(grey, small, interpolation=cv2.INTER_AREA)
+        last_grey, self._last_grey = self._last_grey, grey
+        if last is None:
+            return None
+        back = self._flow.calc(grey, last_grey, None)
+        ahead = self._flow.calc(last_grey, grey, None)
+        mask = consistent(back, ahead).astype(np.float32)
+        flow = cv2.resize(back, (w, h), interpolation=cv2.INTER_LINEAR)
+        flow *= np.float32([w / small[0], h / small[1]])
+        mask = cv2.resize(mask, (w, h), interpolation=cv2.INTER_LINEAR)
+        moved = warped(last.astype(np.float32), flow)
+        apart = cv2.absdiff(moved, frame.astype(np.float32)).mean(-1)
+        mask *= np.exp(-((apart / _UNEXPLAINED) ** 2))
+        mask = cv2.erode(mask, np.ones((3, 3), np.uint8))
+        return Motion(flow, cv2.GaussianBlur(mask, (0, 0), 1.5))
+
+
+def _unmoved(frame, last):
+    from scipy import ndimage
+
+    apart = np.abs(frame.astype(np.float32) - last).mean(-1)
+    apart = ndimage.gaussian_filter(apart, 2)
+    return Motion(None, np.exp(-((apart / _UNMOVED) ** 2)))
+
+
+def consistent(back, ahead):
+    """Bool [h w]: visible in both, as Ruder et al., section 4.1, have it.
+
+    That is where going there and back ends where it began, inside, and not where the
+    motion changes. back, ahead: flows [h w 2] in px.
+    """
+    returned = warped(ahead, back)
+    length = (back**2).sum(-1)
+    apart = ((back + returned) ** 2).sum(-1)
+    visible = apart <= 0.01 * (length + (returned**2).sum(-1)) + 0.5
+    changes = sum(
+        np.gradient(back[..., k], axis=axis) ** 2 for k in (0, 1) for axis in (0, 1)
+    )
+    visible &= changes <= 0.01 * length + 0.07
+    h, w = length.shape
+    x = np.arange(w) + back[..., 0]
+    y = np.arange(h)[:, None] + back[..., 1]
+    return visible & (x >= 0) & (x <= w - 1) & (y >= 0) & (y <= h - 1)
+
+
+def warped(
+    image: Float32[np.ndarray, "h w c"],
+    flow: Float32[np.ndarray, "h w 2"],
+    *,
+    sharp: bool = False,
+) -> Float32[np.ndarray, "h w c"]:
+    """The image as it is at x + flow(x); edges repeated. sharp: by Lanczos' window."""
+    import cv2
+
+    h, w = flow.shape[:2]
+    x = np.arange(w, dtype=np.float32) + flow[..., 0]
+    y = np.arange(h, dtype=np.float32)[:, None] + flow[..., 1]
+    how = cv2.INTER_LANCZOS4 if sharp else cv2.INTER_LINEAR
+    return cv2.remap(image, x, y, how, borderMode=cv2.BORDER_REPLICATE)
+
+
+class Steady:
+    """Stylised frames in, steady ones out.
+
+    keep: How much of the last frame stays, 0 to 1.
+    """
+
+    def __init__(self, keep: float = KEEP):
+        self._keep = keep
+        self._last: Image | None = None
+
+    def __call__(self, stylized: Image, motion: Motion | None) -> Image:
+        """Float32 [h w 3] in [0, 255] to the same."""
+        if motion is None or self._last is None:
+            self._last = stylized
+            return stylized
+        last = self._last
+        if motion.flow is not None:
+            last = warped(last, motion.flow, sharp=True)
+        weight = self._keep * motion.mask[..., None]
+        blend = stylized + weight * (last - stylized)
+        self._last = blend.clip(0.0, 255.0)
+        return _as_sharp_as(stylized, self._last)
+
+
+def _as_sharp_as(model, image):
+    """The image plus as much of its fine detail as gives it the model's energy."""
+    detail = image - _blurred(image)
+    # Gradients are linear: the energy of image + g detail is a + 2 b g + c g^2.
+    a, b, c = (
+        _products(image, image),
+        _products(image, detail),
+        _products(detail, detail),
+    )
+    missing = a - _products(model, model)
+    if missing >= 0 or c <= 0:
+        return image
+    gain = (np.sqrt(b * b - c * missing) - b) / c
+    return (image + np.float32(min(gain, _MOST_SHARPENED)) * detail).clip(0.0, 255.0)
+
+
+def _blurred(image):
+    """By [1 2 1] / 4 along both axes, edges repeated."""
+    for axis in (0, 1):
+        pads = [(0, 0)] * 3
+        pads[axis] = (1, 1)
+        padded = np.pad(image, pads, mode="edge")
+        n = image.shape[axis]
+        before, after = (padded.take(range(s, s + n), axis) for s in (0, 2))
+        image = 0.5 * image + 0.25 * (before + after)
+    return image
+
+
+def _products(a, b):
+    """Mean over pixels of the products of two pictures' gradients, of their grey."""
+    a, b = a.mean(-1), b.mean(-1)
+    return float(sum((np.diff(a, axis=k) * np.diff(b, axis=k)).mean() for k in (0, 1)))
