@@ -41,6 +41,8 @@ SMALL = {
     "--config.data.image_size=48 --config.style_size=64 --config.data.batch_size=1 "
     "--config.optimizer.warmup_steps=0",
     "readme_pictures": "",
+    "first_picture": "--num 2 --repeats 1",
+    "videos": "--size 48 --num 3 --rate-sizes 48 --seconds 0.3",
     # Every piece of it is in `benchmarks/test_speed_goals.py`.
     "speed_goals": "--smoke --device cpu --only input training",
 }
@@ -55,7 +57,7 @@ def runnable():
         command = name.rpartition(".")[2]
         # Without what it works on it is but a mention; and stand-ins are no names.
         stand_in = {"NAME", "SOURCE", "mine.py"} & {*arguments}
-        works_on = re.search(r"photo|--list|--data|--config|vgg16|-o OUT|\.npz", line)
+        works_on = re.search(r"photo|--list|--data|--config|vgg16|-o |\.npz", line)
         works_on = works_on or command == "readme_pictures"
         if stand_in or not works_on or command == "describe":
             continue
@@ -127,6 +129,20 @@ def weights_file(path):
         np.savez(path, **named)
 
 
+def make_clip(path):
+    """A video of 0.6 s, without sound."""
+    import av
+
+    photo = np.asarray(Image.fromarray(skimage.data.chelsea()).resize((150, 100)))
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 150, 100, "yuv420p"
+        for i in range(15):
+            frame = av.VideoFrame.from_ndarray(np.roll(photo, i, 1), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
 @pytest.mark.weights
 @pytest.mark.parametrize("line", list(runnable()))
 def test_a_command_line_runs(line, world, monkeypatch, capsys):
@@ -146,6 +162,9 @@ def test_a_command_line_runs(line, world, monkeypatch, capsys):
     elif command == "speed_goals" and "tfds:photos" in arguments:
         assert cli.call(prepare_tfds, ["photos", "-o", "tfds"]) == 0
         monkeypatch.setenv("TFDS_DATA_DIR", "tfds")
+    elif command in ("stylize_video", "videos"):
+        pytest.importorskip("av")
+        make_clip(world / "clip.mp4")
     elif command == "readme_pictures":
         (world / "docs" / "images").mkdir(parents=True)
         for run in ("style_cubist-night", "style_alexnet-night"):
@@ -159,7 +178,7 @@ def test_a_command_line_runs(line, world, monkeypatch, capsys):
                 world / run / pretrained.FILE_NAME,
                 read_model("sr_x4", task="restoration"),
             )
-        elif command in ("gatys_baseline", "figures", "stylize"):
+        elif command in ("gatys_baseline", "figures", "stylize", "export"):
             a_style_run(world / run, "la_muse.jpg")
     small = SMALL.get(command, "").split()
     if command == "train":
