@@ -37,7 +37,7 @@ class Clip(NamedTuple):
       aspect: The width of a pixel over its height.
       matrix: "bt601", "bt709" or "bt2020": how the colours are coded (H.273).
       tags: Of H.273: primaries, transfer; as the file has them.
-      sound: The stream of sound to copy, if there is one.
+      sounds: The streams of sound, to be copied.
     """
 
     height: int
@@ -49,7 +49,7 @@ class Clip(NamedTuple):
     aspect: Fraction
     matrix: str
     tags: tuple[int, int]
-    sound: Any = None
+    sounds: tuple = ()
 
 
 def import_av():

@@ -118,13 +118,15 @@ class Reader:
             self._stream = stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             first = next(container.decode(stream))
-            container.seek(0)
+            container.close()  # not every format goes back to its start
+            self._container = container = av.open(self._path)
+            self._stream = stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
         except (av.FFmpegError, StopIteration) as error:
             what = getattr(error, "strerror", "") or "no frame in it"
             raise InputError(
                 f"{self._path}: cannot be read as a video ({what}); give a video."
             ) from None
-        sound = container.streams.audio
         self._turns = round(first.rotation / 90) % 4  # to the left
         h, w = first.height, first.width
         aspect = stream.sample_aspect_ratio or Fraction(1)
@@ -145,7 +147,7 @@ class Reader:
             aspect=aspect,
             matrix=names or ("bt709" if max(h, w) >= 1280 or h >= 720 else "bt601"),
             tags=(int(first.color_primaries), int(first.color_trc)),
-            sound=sound[0] if sound else None,
+            sounds=tuple(container.streams.audio),
         )
 
     def _count(self, rate):
@@ -176,8 +178,8 @@ class Reader:
         shift = begin if self._start else 0
         if self._start:
             self._container.seek(begin, stream=stream)  # to the key frame before it
-        sound = self.clip.sound
-        demuxed = self._container.demux(*(s for s in (stream, sound) if s))
+        demuxed = self._container.demux(stream, *self.clip.sounds)
+        step = round(1 / (self.clip.rate * base))
         last, done = -1, False
         while not done:
             try:
@@ -187,7 +189,7 @@ class Reader:
             except av.FFmpegError as error:
                 self.notes.append(f"the file ends early ({error.strerror})")
                 break
-            if packet.stream is sound:
+            if packet.stream.index != stream.index:
                 if self._wanted(packet, stop):
                     yield Sound(packet)
                 continue
@@ -202,7 +204,7 @@ class Reader:
                     continue
                 time = frame.pts
                 if time is None:  # of raw streams
-                    time = last + 1 + round(1 / (self.clip.rate * base))
+                    time = shift + (last + step if last >= 0 else 0)
                 if time < begin and self._start:
                     continue
                 if stop is not None and time >= stop:

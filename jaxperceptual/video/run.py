@@ -17,10 +17,10 @@ from jaxperceptual.core.signals import stop_signals
 from jaxperceptual.inference.stylizer import Stylizer, mix, scaled
 from jaxperceptual.video.clips import Frame
 from jaxperceptual.video.reading import Reader
-from jaxperceptual.video.steady import MotionFinder, Steady
+from jaxperceptual.video.steady import MotionFinder, Steady, has_flow
 from jaxperceptual.video.writing import Writer, writing
 
-_WAITING = 4  # frames between two threads
+_WAITING = 8  # frames, or packets of sound, between two threads
 _END = object()
 
 
@@ -53,6 +53,10 @@ def stylize_video(
     Raises InputError for what cannot be written, or does not fit into memory.
     """
     clip = source.clip
+    if steady and has_flow():
+        import cv2
+
+        cv2.setNumThreads(1)  # the network has the cores
     with writing(target, clip, codec=codec, crf=crf) as writer, stop_signals() as stop:
         read = _Thread(_read(source, steady, stop))
         written = _Finisher(writer, steady, strength, preserve_color)

@@ -146,21 +146,24 @@ class _Video(Writer):
                 f"--codec {codec}, crf {options['crf']}, {clip.width} x {clip.height} "
                 f"px in {suffix}: {what}; choose another codec."
             ) from None
-        self._stream, self._sound = stream, None
-        if clip.sound is not None:
+        self._stream, self._sounds = stream, {}
+        for sound in clip.sounds:
             try:
-                self._sound = self._container.add_stream_from_template(clip.sound)
+                made = self._container.add_stream_from_template(sound)
             except (av.FFmpegError, ValueError) as error:
                 what = getattr(error, "strerror", None) or str(error)
-                name = clip.sound.codec_context.name
+                name = sound.codec_context.name
                 self.notes.append(f"its sound ({name}) is left out: {what}")
+            else:
+                self._sounds[sound.index] = made
 
     def write(self, item):
         import av
 
         if isinstance(item, Sound):
-            if self._sound is not None:
-                item.packet.stream = self._sound
+            sound = self._sounds.get(item.packet.stream.index)
+            if sound is not None:
+                item.packet.stream = sound
                 self._container.mux(item.packet)
             return
         clip = self._clip
