@@ -38,6 +38,8 @@ def commands_of(page):
 
 
 def words_of(line):
+    """Without `< FILE` and `> FILE`."""
+    line = re.sub(r" [<>] \S+", "", line)
     return [word for word in shlex.split(line, comments=True) if word != "..."]
 
 

@@ -4,9 +4,11 @@ What of the README takes seconds by default, all else with `-m slow`. What a pag
 in passing, a command with the one flag that it is about, is in `test_documentation`.
 """
 
+import contextlib
 import importlib
 import re
 import shutil
+import sys
 import tarfile
 
 import numpy as np
@@ -188,6 +190,12 @@ def test_a_command_line_runs(line, world, monkeypatch, capsys):
         if "--init" in arguments and "gallery.safetensors" in arguments:
             shutil.copy(pretrained.pretrained_path("gallery"), world)
     before = {*world.rglob("*")}
-    assert cli.call(importlib.import_module(name), [*arguments, *small]) == 0
+    with contextlib.ExitStack() as stack:
+        for sign, path in re.findall(r" ([<>]) (\S+)", line):
+            stream = stack.enter_context(open(path, "r" if sign == "<" else "w"))
+            monkeypatch.setattr(sys, "stdin" if sign == "<" else "stdout", stream)
+        assert cli.call(importlib.import_module(name), [*arguments, *small]) == 0
+    monkeypatch.undo()
+    monkeypatch.chdir(world)
     made = {*world.rglob("*")} - before
     assert made or len(capsys.readouterr().out.splitlines()) > 2

@@ -6,6 +6,8 @@ import math
 from jaxperceptual.core import cli
 from jaxperceptual.networks.pretrained import DEFAULT_STYLE
 
+FORMATS = ("png", "jpg", "webp")
+
 
 def add_style(made: cli.Parser) -> None:
     """Which style, and how: --model, --style, --strength and so on."""
@@ -38,6 +40,45 @@ def add_style(made: cli.Parser) -> None:
         action="store_true",
         help="take only brightness from the stylised photo, colour from the photo",
     )
+
+
+def add_saving(made: cli.Parser) -> None:
+    """How results are written: --format, --quality and so on."""
+    made.add_argument(
+        "--format",
+        type=_format,
+        metavar="NAME",
+        help="png, jpg or webp for all results (default: each photo's own)",
+    )
+    made.add_argument(
+        "--quality",
+        type=_quality,
+        metavar="N",
+        help="of JPEG and WebP, 1 to 100 (default: 95)",
+    )
+    made.add_argument(
+        "--skip-existing",
+        action="store_true",
+        help="leave photos out whose result is there",
+    )
+    made.add_argument(
+        "--strip-metadata",
+        action="store_true",
+        help="leave out date, place, camera and resolution, which are kept otherwise",
+    )
+
+
+def _format(text: str) -> str:
+    if text not in FORMATS:
+        raise argparse.ArgumentTypeError(f"{text!r}: use one of {', '.join(FORMATS)}")
+    return f".{text}"
+
+
+def _quality(text: str) -> int:
+    number = positive(text)
+    if number > 100:
+        raise argparse.ArgumentTypeError(f"{text!r}: use a whole number from 1 to 100")
+    return number
 
 
 def positive(text: str) -> int:

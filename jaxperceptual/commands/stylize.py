@@ -17,6 +17,7 @@ Where the results go:
                  NAME-stylized; both in the current folder
   -o out/        file names are kept, and sub-folders of folders, below out/
   -o FILE.jpg    for a single photo
+  -              in place of a photo or FILE: standard input, standard output
 The format stays that of the photo (what cannot be written, as GIF, becomes PNG), its
 EXIF orientation is applied, colours become sRGB, alpha is kept; date, place, camera and
 resolution too, where the format has room. Earlier results of the same name are
@@ -37,10 +38,17 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if not args.photos:
         raise InputError("no photo named; give one, or --list for the styles there are")
-    todo = jobs.plan(
-        args.photos, args.output, label="styles" if args.sheet else "stylized"
-    )
+    from jaxperceptual.inference import pipes
 
+    with pipes.piped(args.photos, args.output, args.format) as (photos, output):
+        label = "styles" if args.sheet else "stylized"
+        todo = jobs.plan(photos, output, label=label, suffix=args.format)
+        if args.skip_existing:
+            todo = jobs.to_do(todo, "stylize")
+        return jobs.run_jobs(_results(args, todo), todo, "stylize") if todo else 0
+
+
+def _results(args, todo):
     from jaxperceptual.inference import batches
     from jaxperceptual.inference.stylizer import Stylizer
 
@@ -52,20 +60,22 @@ def run(args: argparse.Namespace) -> int:
     if args.sheet:
         if args.style is not None:
             raise InputError(f"--sheet has every style; leave --style {args.style} off")
-        stylizer = _for_sheets(args.model)
-        size = args.size or SHEET_SIZE
-        results = batches.sheets_of_files(stylizer, todo, size=size, **mixing)
-    else:
-        stylizer = Stylizer.from_pretrained(args.model, style=args.style)
-        results = batches.stylize_files(
-            stylizer,
+        return batches.sheets_of_files(
+            _for_sheets(args.model),
             todo,
-            size=args.size,
-            batch_size=args.batch_size,
-            strip_metadata=args.strip_metadata,
+            size=args.size or SHEET_SIZE,
+            quality=args.quality,
             **mixing,
         )
-    return jobs.run_jobs(results, todo, "stylize")
+    return batches.stylize_files(
+        Stylizer.from_pretrained(args.model, style=args.style),
+        todo,
+        size=args.size,
+        batch_size=args.batch_size,
+        strip_metadata=args.strip_metadata,
+        quality=args.quality,
+        **mixing,
+    )
 
 
 def _for_sheets(name: str | None):
@@ -129,9 +139,5 @@ def parser() -> cli.Parser:
         metavar="N",
         help="photos of equal size that are stylised at once (default: 4)",
     )
-    made.add_argument(
-        "--strip-metadata",
-        action="store_true",
-        help="leave out date, place, camera and resolution, which are kept otherwise",
-    )
+    options.add_saving(made)
     return made

@@ -2,6 +2,7 @@
 
 import argparse
 
+from jaxperceptual.commands import options
 from jaxperceptual.core import cli
 from jaxperceptual.networks.pretrained import DEFAULT_RESTORATION, ENLARGERS
 
@@ -11,6 +12,7 @@ Where the results go:
                  NAME-x4; both in the current folder
   -o out/        file names are kept, and sub-folders of folders, below out/
   -o FILE.png    for a single photo
+  -              in place of a photo or FILE: standard input, standard output
 The format stays that of the photo (what cannot be written, as GIF, becomes PNG), its
 EXIF orientation is applied, colours become sRGB, alpha is kept and enlarged, grey stays
 grey; date, place, camera and resolution are kept where the format has room. Earlier
@@ -21,7 +23,7 @@ nothing could be done."""
 
 
 def run(args: argparse.Namespace) -> int:
-    from jaxperceptual.inference import batches, jobs
+    from jaxperceptual.inference import batches, jobs, pipes
     from jaxperceptual.inference.restorer import Restorer
 
     restorer = Restorer.from_pretrained(
@@ -32,9 +34,15 @@ def run(args: argparse.Namespace) -> int:
         consistency=args.consistency,
     )
     restorer.check_enlarges(args.model or DEFAULT_RESTORATION)
-    todo = jobs.plan(args.photos, args.output, label=f"x{restorer.factor}")
-    results = batches.restore_files(restorer, todo, strip_metadata=args.strip_metadata)
-    return jobs.run_jobs(results, todo, "super_resolve")
+    with pipes.piped(args.photos, args.output, args.format) as (photos, output):
+        label = f"x{restorer.factor}"
+        todo = jobs.plan(photos, output, label=label, suffix=args.format)
+        if args.skip_existing:
+            todo = jobs.to_do(todo, "super_resolve")
+        results = batches.restore_files(
+            restorer, todo, strip_metadata=args.strip_metadata, quality=args.quality
+        )
+        return jobs.run_jobs(results, todo, "super_resolve")
 
 
 def parser() -> cli.Parser:
@@ -81,9 +89,5 @@ def parser() -> cli.Parser:
         help="give the result the photo's histogram, before that: the paper's last "
         "step, with --consistency 0",
     )
-    made.add_argument(
-        "--strip-metadata",
-        action="store_true",
-        help="leave out date, place, camera and resolution, which are kept otherwise",
-    )
+    options.add_saving(made)
     return made

@@ -57,6 +57,7 @@ def write_image(
     *,
     alpha: UInt8[np.ndarray, "h w"] | None = None,
     metadata: Metadata | None = None,
+    quality: int | None = None,
 ) -> None:
     """Clips to [0, 255], rounds, and writes the format that the suffix names.
 
@@ -68,6 +69,7 @@ def write_image(
       image: RGB float32 [h w 3], [0, 255].
       alpha: Stored beside the colours, uint8 [h w]; for PNG, WebP and TIFF.
       metadata: Kept with it, where the format has room.
+      quality: Of JPEG and WebP, 1 to 100; 95 if None. Other formats are exact.
 
     Raises:
       InputError: Another suffix, a folder that cannot be written to, alpha in a
@@ -90,6 +92,8 @@ def write_image(
         )
     picture = _picture(image, alpha)
     options = dict(options)
+    if quality is not None and "quality" in options:
+        options["quality"] = quality
     if kind not in _NO_PROFILE:
         options["icc_profile"] = profiles.srgb()
     if metadata is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -22,13 +23,13 @@ MAX_BATCH_PIXELS = 4 * 1024**2
 
 
 def restore_files(
-    restorer: Restorer, todo: Sequence[jobs.Job], *, strip_metadata: bool = False
+    restorer: Restorer, todo: Sequence[jobs.Job], **saving: Any
 ) -> Iterator[jobs.Result]:
     """Restores and writes; yields each job once it is written, or known not to be.
 
     That is for a photo that cannot be read, or whose result has no room in its format
     or in memory, or cannot be written: it says why, and the others go on. Alpha is
-    enlarged as bicubic interpolation has it.
+    enlarged as bicubic interpolation has it. saving: see `jobs.write`.
     """
     for job in todo:
         try:
@@ -47,7 +48,7 @@ def restore_files(
             with enough_memory(f"an output of {w} x {h} px", "a part of the image"):
                 if alpha is not None:
                     alpha = resized_alpha(alpha, w, h)
-                jobs.write(job, output, alpha, strip_metadata=strip_metadata)
+                jobs.write(job, output, alpha, **saving)
         except InputError as error:
             yield jobs.Result(job, error)
         else:
@@ -63,12 +64,13 @@ def stylize_files(
     preserve_color: bool = False,
     style_scale: float = 1.0,
     batch_size: int = 4,
-    strip_metadata: bool = False,
+    **saving: Any,
 ) -> Iterator[jobs.Result]:
     """Stylises and writes; yields each job once it is written, or known not to be.
 
     Photos of equal size go through the network together, at most `batch_size` at once;
-    only those of one batch are in memory. `size` bounds the longer side, in pixels.
+    only those of one batch are in memory. `size` bounds the longer side, in pixels;
+    `saving` is `jobs.write`'s.
 
     A photo that cannot be read, is too large for memory, or whose output cannot be
     written does not stop the others: its result says why.
@@ -107,7 +109,7 @@ def stylize_files(
                     image, output, strength=strength, preserve_color=preserve_color
                 )
                 try:
-                    jobs.write(job, mixed, alpha, strip_metadata=strip_metadata)
+                    jobs.write(job, mixed, alpha, **saving)
                 except InputError as error:
                     yield jobs.Result(job, error)
                 else:
@@ -151,6 +153,7 @@ def sheets_of_files(
     strength: float = 1.0,
     preserve_color: bool = False,
     style_scale: float = 1.0,
+    quality: int | None = None,
 ) -> Iterator[jobs.Result]:
     """Every style of a gallery on each photo, in one labelled picture; as above.
 
@@ -173,7 +176,7 @@ def sheets_of_files(
                 preserve_color=preserve_color,
                 style_scale=style_scale,
             )
-            jobs.write(job, sheet, None, strip_metadata=True)
+            jobs.write(job, sheet, None, strip_metadata=True, quality=quality)
         except InputError as error:
             yield jobs.Result(job, error)
         else:

@@ -41,13 +41,21 @@ class Result(NamedTuple):
     error: InputError | None
 
 
-def plan(inputs: Sequence[str], output: str | None, *, label: str) -> list[Job]:
+def plan(
+    inputs: Sequence[str],
+    output: str | None,
+    *,
+    label: str,
+    suffix: str | None = None,
+) -> list[Job]:
     """The jobs for files and folders; `output` is a folder or, for one photo, a file.
 
     Folders are searched recursively and keep their sub-folders below the output folder;
     what lies in an output folder within them (an earlier run's) is left out. Without
     an output, NAME.jpg becomes NAME-LABEL.jpg and a folder NAME becomes the folder
     NAME-LABEL, both in the current folder.
+
+    suffix: The format of all outputs; None for each photo's own, where it is written.
 
     Photos that would have one output get names of their own, `photo-2.png`.
 
@@ -56,6 +64,8 @@ def plan(inputs: Sequence[str], output: str | None, *, label: str) -> list[Job]:
     single photo is known when it is read.
     """
     as_file = output is not None and _names_a_file(output)
+    if as_file and suffix and Path(output).suffix.lower() != suffix:
+        raise InputError(f"-o {output}: --format says {suffix}; leave one of them.")
     jobs = []
     for given in inputs:
         path = Path(given)
@@ -65,11 +75,11 @@ def plan(inputs: Sequence[str], output: str | None, *, label: str) -> list[Job]:
                     f"-o {output} names one file, but {given} is a folder; "
                     "give a folder with -o."
                 )
-            jobs += _plan_folder(path, output, label)
+            jobs += _plan_folder(path, output, label, suffix)
         elif path.is_file():
-            suffix = _target_suffix(path)
-            default = Path(f"{path.stem}-{label}{suffix}")
-            in_folder = Path(output or "") / f"{path.stem}{suffix}"
+            ending = suffix or _target_suffix(path)
+            default = Path(f"{path.stem}-{label}{ending}")
+            in_folder = Path(output or "") / f"{path.stem}{ending}"
             target = Path(output) if as_file else in_folder if output else default
             jobs.append(Job(path, target))
         else:
@@ -85,12 +95,23 @@ def plan(inputs: Sequence[str], output: str | None, *, label: str) -> list[Job]:
     return jobs
 
 
+def to_do(jobs: Sequence[Job], prog: str) -> list[Job]:
+    """Those whose output is not there yet; the others are told of."""
+    missing = [job for job in jobs if not job.target.exists()]
+    if len(missing) < len(jobs):
+        there = f"{len(jobs) - len(missing)} of {len(jobs)} images are there already"
+        print(f"{prog}: note: {there}", file=sys.stderr)
+    return missing
+
+
 def run_jobs(results: Iterator[Result], todo: Sequence[Job], prog: str) -> int:
     """Draws the results, which does the work, and tells of it; the exit code.
 
     That is 0, or 1 where some and 2 where all photos could not be done. The error of a
     single photo is raised.
     """
+    if not todo:
+        return 0
     for change, count in format_changes(todo).items():
         print(f"{prog}: note: {change} ({count})", file=sys.stderr)
     for job in todo:
@@ -125,12 +146,14 @@ def format_changes(jobs: Sequence[Job]) -> Counter[str]:
     )
 
 
-def _plan_folder(folder: Path, output: str | None, label: str) -> list[Job]:
+def _plan_folder(
+    folder: Path, output: str | None, label: str, suffix: str | None
+) -> list[Job]:
     root = Path(output or f"{folder.resolve().name}-{label}")
     found = find_images(folder, suffixes=PHOTO_SUFFIXES, leave_out=root)
     targets = (root / path.relative_to(folder) for path in found)
     return [
-        Job(path, target.with_suffix(_target_suffix(path)))
+        Job(path, target.with_suffix(suffix or _target_suffix(path)))
         for path, target in zip(found, targets, strict=True)
     ]
 
@@ -209,10 +232,17 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def write(
-    job: Job, image: Image, alpha: np.ndarray | None, *, strip_metadata: bool = False
+    job: Job,
+    image: Image,
+    alpha: np.ndarray | None,
+    *,
+    strip_metadata: bool = False,
+    quality: int | None = None,
 ) -> None:
     """Writes a result [h w 3] in [0, 255], folders included; alpha where there is room,
     and what the photo's file tells beside its pixels (`images.metadata`).
+
+    quality: See `write_image`.
 
     The result is what is to be seen over white, as `reading.read_with_alpha` reads.
     Raises InputError if that cannot be.
@@ -225,7 +255,7 @@ def write(
             alpha = None
         if alpha is not None:
             image = without_white(image, alpha)
-        write_image(path, image, alpha=alpha, metadata=metadata)
+        write_image(path, image, alpha=alpha, metadata=metadata, quality=quality)
     except OSError as error:
         raise InputError(
             f"{path}: cannot be written ({error.strerror or error}); "

@@ -402,3 +402,78 @@ def test_as_a_command(model, tmp_path):
     assert bad.returncode == 2
     assert bad.stderr.startswith("stylize: error: gone.jpg:")
     assert "Traceback" not in bad.stderr
+
+
+def test_format_and_quality_of_all_results(stylize):
+    save("in/a.png", 40, 60)
+    save("in/b.bmp", 40, 60)
+    for quality in (95, 30):
+        out = f"out{quality}"
+        options = ("--format", "jpg", "--quality", quality)
+        assert stylize("in", "-o", out, *options)[0] == 0
+        assert files(out) == ["a.jpg", "b.jpg"]
+    assert Path("out30/a.jpg").stat().st_size < Path("out95/a.jpg").stat().st_size
+    with PIL.Image.open("out95/a.jpg") as picture:
+        assert picture.format == "JPEG"
+    code, _, told = stylize("in/a.png", "-o", "one.png", "--format", "webp")
+    assert code == 2 and "--format says .webp" in told
+    for wrong in (["--format", "gif"], ["--quality", "0"], ["--quality", "101"]):
+        code, _, told = stylize("in", *wrong)
+        assert code == 2 and "use" in told
+
+
+def test_what_is_there_is_skipped_where_asked(stylize):
+    save("in/a.png")
+    save("in/b.png", seed=1)
+    assert stylize("in", "-o", "out")[0] == 0
+    Path("out/b.png").unlink()
+    Path("out/a.png").write_bytes(b"kept")
+    code, _, told = stylize("in", "-o", "out", "--skip-existing")
+    assert code == 0 and "1 of 2 images are there already" in told
+    assert Path("out/a.png").read_bytes() == b"kept"
+    assert Path("out/b.png").exists()
+    code, _, told = stylize("in", "-o", "out", "--skip-existing")
+    assert code == 0 and "2 of 2" in told
+
+
+class Pipe(io.StringIO):
+    """A standard stream with a buffer for bytes, not a terminal."""
+
+    def __init__(self, data=b""):
+        super().__init__()
+        self.buffer = io.BytesIO(data)
+
+
+def test_standard_input_and_output(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stylizer, "Stylizer", Inverted)
+    before = np.asarray(save("photo.png", 20, 30))
+    data = Path("photo.png").read_bytes()
+
+    def piped(*argv, sent=data):
+        out = Pipe()
+        monkeypatch.setattr(sys, "stdin", Pipe(sent))
+        monkeypatch.setattr(sys, "stdout", out)
+        code = run(f"--model={model}", *argv)
+        monkeypatch.undo()
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(stylizer, "Stylizer", Inverted)
+        assert code == 0
+        return out.buffer.getvalue() + out.getvalue().encode()
+
+    for argv in (["-"], ["-", "-o", "-"], ["photo.png", "-o", "-"]):
+        with PIL.Image.open(io.BytesIO(piped(*argv))) as picture:
+            assert picture.format == "PNG"
+            np.testing.assert_array_equal(np.asarray(picture), 255 - before)
+    with PIL.Image.open(io.BytesIO(piped("-", "--format", "webp"))) as picture:
+        assert picture.format == "WEBP" and picture.size == (30, 20)
+    assert piped("-", "-o", "out.png") == b"out.png\n"
+    np.testing.assert_array_equal(read_image("out.png"), 255 - before)
+    assert files() == ["out.png", "photo.png"]
+    for argv, sent, message in (
+        (["-", "photo.png"], data, "one photo at a time"),
+        (["-"], b"text", "cannot be read as an image"),
+        (["-"], b"", "empty"),
+    ):
+        with pytest.raises(InputError, match=message):
+            piped(*argv, sent=sent)

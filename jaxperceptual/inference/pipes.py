@@ -1,0 +1,69 @@
+"""`-` in place of a photo or of -o: from standard input, to standard output."""
+
+import contextlib
+import io
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from jaxperceptual.core.errors import InputError
+from jaxperceptual.images.formats import open_picture
+
+PIPE = "-"
+_SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tif"}
+
+
+@contextlib.contextmanager
+def piped(
+    photos: Sequence[str], output: str | None, suffix: str | None
+) -> Iterator[tuple[Sequence[str], str | None]]:
+    """Photos and output as files, where they were `-`.
+
+    What comes in is kept in a file within the block; what was made goes out when the
+    block ends without an error, in the format of `suffix`, or of what came in. Nothing
+    else is printed meanwhile. A photo from standard input goes to standard output
+    unless told otherwise.
+
+    Raises InputError for more than one photo with one of them, and for a terminal as
+    output.
+    """
+    if PIPE not in (*photos, output):
+        yield photos, output
+        return
+    if len(photos) != 1:
+        raise InputError(f"{PIPE}: one photo at a time; there are {len(photos)}.")
+    to_stdout = output in (None, PIPE)
+    if to_stdout and sys.stdout.isatty():
+        raise InputError(f"-o {PIPE}: a terminal; give a file, or | or > one.")
+    with tempfile.TemporaryDirectory() as folder:
+        (photo,) = photos
+        if photo == PIPE:
+            data = sys.stdin.buffer.read()
+            photo = str(Path(folder) / f"stdin{_suffix_of(data)}")
+            Path(photo).write_bytes(data)
+        if not to_stdout:
+            yield [photo], output
+            return
+        ending = suffix or _target_of(Path(photo).suffix)
+        target = Path(folder) / f"stdout{ending}"
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield [photo], str(target)
+        if target.exists():
+            with target.open("rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+
+
+def _suffix_of(data):
+    """By what it is; what cannot be read is told of by whoever reads it."""
+    try:
+        with open_picture(data) as picture:
+            return _SUFFIXES.get(picture.format, "")
+    except Exception:
+        return ""
+
+
+def _target_of(suffix):
+    return suffix if suffix.lower() in (".jpeg", *_SUFFIXES.values()) else ".png"
