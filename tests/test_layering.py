@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "baseline": "core data images losses ops",
     "evaluation": "core data images inference loss_network networks",
     "figures": "baseline core data evaluation images inference loss_network losses "
-    "networks",
+    "networks video",
     "benchmarks": "baseline core data export images inference loss_network losses "
     "networks ops training video",
     "commands": "baseline benchmarks core evaluation export figures inference "

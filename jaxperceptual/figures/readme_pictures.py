@@ -10,20 +10,22 @@ from pathlib import Path
 import numpy as np
 import skimage.data
 
-from jaxperceptual.core import cli
+from jaxperceptual.core import cli, files
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.data import sources
 from jaxperceptual.evaluation import report
 from jaxperceptual.evaluation.super_resolution import Judge, read_task
-from jaxperceptual.images import resampling, sheets, squares
+from jaxperceptual.images import animations, resampling, sheets, squares
 from jaxperceptual.images.writing import write_image
 from jaxperceptual.inference import batches
 from jaxperceptual.inference.restorer import Restorer
 from jaxperceptual.inference.stylizer import Stylizer
 from jaxperceptual.networks import pretrained
+from jaxperceptual.video import steady
 
 SIDE, WIDTH = 320, 1240  # px, of the photo to be stylised, of all of them together
 PATCH = 288  # px, from the middle
+WINDOW, NUM_FRAMES, FRAME_MS = (200, 240), 32, 60  # px; ms
 JUDGED = (1, 2)  # of scikit-image's photos
 
 
@@ -70,8 +72,27 @@ def loss_networks():
     return sheets.grid(cells, columns=3)
 
 
+def video():
+    """A window that moves over a photo: each frame by itself, and kept steady."""
+    photo = np.float32(skimage.data.astronaut())
+    stylizer = Stylizer.from_pretrained("style_cubist")
+    h, w = WINDOW
+    find, smooth = steady.MotionFinder(), steady.Steady()
+    shown = []
+    for i in range(NUM_FRAMES):
+        x = y = round(100 * (1 - np.cos(2 * np.pi * i / NUM_FRAMES)) / 2)  # and back
+        window = photo[y : y + h, x + 100 : x + 100 + w]
+        alone = stylizer(window)
+        kept = smooth(alone, find(window.astype(np.uint8)))
+        cells = [window, alone, kept]
+        names = ("video", "each frame by itself", "stylize_video")
+        labelled = [sheets.labelled(*pair) for pair in zip(cells, names, strict=True)]
+        shown.append(sheets.grid(labelled, columns=3))
+    return shown
+
+
 SHIPPED = {"gallery.jpg": gallery, "super_resolution.jpg": super_resolution}
-DRAWINGS = SHIPPED | {"loss_networks.jpg": loss_networks}
+DRAWINGS = SHIPPED | {"loss_networks.jpg": loss_networks, "video.webp": video}
 
 
 def parser() -> cli.Parser:
@@ -90,7 +111,14 @@ def run(args: argparse.Namespace) -> None:
         if name not in DRAWINGS:
             raise InputError(f"{name}: no such picture; use {', '.join(DRAWINGS)}.")
     for name in args.names or SHIPPED:
-        write_image(args.folder / name, DRAWINGS[name]())
+        drawn = DRAWINGS[name]()
+        if name.endswith(".webp"):
+            frames = [np.rint(frame).astype(np.uint8) for frame in drawn]
+            with files.replacing(args.folder / name) as file:
+                times = len(frames) * [FRAME_MS]
+                animations.write_animation(file, frames, times, ".webp")
+        else:
+            write_image(args.folder / name, drawn)
 
 
 if __name__ == "__main__":

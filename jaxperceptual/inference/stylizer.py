@@ -150,7 +150,7 @@ class Stylizer:
         """
         shape = num_images, h, w, 3
         images = jnp.zeros(shape)
-        with onednn.programs():
+        with onednn.programs(lasting=True):
             lowered = self._apply_exactly.lower(self._variables, images)
             self._exact[shape] = lowered.compile()
         give_memory_back()

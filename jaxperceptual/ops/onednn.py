@@ -26,11 +26,16 @@ from jaxperceptual.ops import rearranged, winograd
 
 _TARGET = "__onednn$convolution"
 _in_use = contextvars.ContextVar("onednn", default=False)  # of this thread
+_lasting = contextvars.ContextVar("lasting", default=False)  # likewise
+# Bytes of a map, up to which what Winograd's sums read and write stays in the cache.
+_CACHED = 8 * 1024**2
 
 
 @contextlib.contextmanager
-def programs() -> Iterator[None]:
+def programs(*, lasting: bool = False) -> Iterator[None]:
     """What is traced *and compiled* within this block may use oneDNN, if it `works`.
+
+    lasting: It will run often: may compile twice as long for a tenth of the time.
 
     Then nothing compiled within it is kept in JAX's persistent cache. A function traced
     here must not be compiled again outside: lower and compile it in the block.
@@ -39,11 +44,12 @@ def programs() -> Iterator[None]:
         yield
         return
     with _nothing_kept():
-        token = _in_use.set(True)
+        tokens = _in_use.set(True), _lasting.set(lasting)
         try:
             yield
         finally:
-            _in_use.reset(token)
+            _in_use.reset(tokens[0])
+            _lasting.reset(tokens[1])
 
 
 def in_use() -> bool:
@@ -85,8 +91,10 @@ def conv(
     k, _, inputs, outputs = kernel.shape
     if k >= 5 and stride == 1 and outputs <= 4:
         return _finished(rearranged.to_few(x, kernel, _linear, p), bias, relu)
-    if k == 3 and stride == 1 and min(inputs, outputs) >= 128:
-        m = winograd.winograd_rows(x.shape[1] - 2 + 2 * p)
+    fewest = min(inputs, outputs)
+    small = _lasting.get() and math.prod(x.shape[1:]) * x.dtype.itemsize <= _CACHED
+    if k == 3 and stride == 1 and fewest >= (64 if small else 128):
+        m = winograd.winograd_rows(x.shape[1] - 2 + 2 * p) if fewest >= 128 else 4
         kernels = winograd.winograd_kernel(kernel, m)
         return _finished(winograd.winograd_conv(x, kernels, p, _linear), bias, relu)
     return _convolve(x, kernel, bias, stride, ((p, p), (p, p)), relu)

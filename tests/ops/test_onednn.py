@@ -71,6 +71,21 @@ def test_equals_the_plain_form(name, n, h, w, relu):
     assert relu == (found.min() == 0)
 
 
+@pytest.mark.parametrize("side, lasting", [(20, True), (20, False), (190, True)])
+def test_what_runs_often_multiplies_less(side, lasting):
+    arguments = normal(0, 1, side, side, 64), normal(1, 3, 3, 64, 64), normal(2, 64)
+    with choice.forms("plain"):
+        expected = ops.conv(*arguments)
+    with onednn.programs(lasting=lasting):
+        lowered = jax.jit(lambda *a: ops.conv(*a)).lower(*arguments)
+        found = lowered.compile()(*arguments)
+    # Winograd's six rows in, for four out; not of maps that the cache does not hold.
+    small = side == 20
+    assert lowered.as_text().count(CALL) == (6 if lasting and small else 1)
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(found / scale, expected / scale, **WINOGRAD)
+
+
 def test_an_upsampled_map_is_made_once_for_the_norm_behind_it():
     def layer(x, kernel, scale):
         y = ops.upsample_conv(x, kernel, scale)
