@@ -25,7 +25,7 @@ from jaxperceptual.video import steady
 
 SIDE, WIDTH = 320, 1240  # px, of the photo to be stylised, of all of them together
 PATCH = 288  # px, from the middle
-WINDOW, NUM_FRAMES, FRAME_MS = (200, 240), 32, 60  # px; ms
+WINDOW, NUM_FRAMES, FRAME_MS = (200, 240), 24, 70  # px; ms
 JUDGED = (1, 2)  # of scikit-image's photos
 
 
@@ -116,7 +116,7 @@ def run(args: argparse.Namespace) -> None:
             frames = [np.rint(frame).astype(np.uint8) for frame in drawn]
             with files.replacing(args.folder / name) as file:
                 times = len(frames) * [FRAME_MS]
-                animations.write_animation(file, frames, times, ".webp")
+                animations.write_animation(file, frames, times, ".webp", quality=50)
         else:
             write_image(args.folder / name, drawn)
 

@@ -56,17 +56,20 @@ def write_animation(
     frames: Sequence[UInt8[np.ndarray, "h w 3"]],
     shown: Sequence[int],
     suffix: str,
+    *,
+    quality: int = 90,
 ) -> None:
     """Writes frames, each shown so many milliseconds, over and over; .gif or .webp.
 
-    A GIF has 256 colours a frame, and its times are of 10 ms.
+    A GIF has 256 colours a frame, and its times are of 10 ms. quality: of WebP, 1 to
+    100.
 
     Raises InputError for another suffix.
     """
     if suffix not in _FORMATS:
         raise InputError(f"{suffix}: no animation; use .gif or .webp.")
     pictures = [pil.fromarray(pixels) for pixels in frames]
-    options = {"quality": 90, "method": 4} if suffix == ".webp" else {}
+    options = {"quality": quality, "method": 4} if suffix == ".webp" else {}
     pictures[0].save(
         file,
         format=_FORMATS[suffix],
