@@ -81,7 +81,7 @@ class MotionFinder:
         flow *= np.float32([w / small[0], h / small[1]])
         mask = cv2.resize(mask, (w, h), interpolation=cv2.INTER_LINEAR)
         moved = warped(last.astype(np.float32), flow)
-        apart = cv2.absdiff(moved, frame.astype(np.float32)).mean(-1)
+        apart = _grey(cv2.absdiff(moved, frame.astype(np.float32)))
         mask *= np.exp(-((apart / _UNEXPLAINED) ** 2))
         mask = cv2.erode(mask, np.ones((3, 3), np.uint8))
         return Motion(flow, cv2.GaussianBlur(mask, (0, 0), 1.5))
@@ -90,7 +90,7 @@ class MotionFinder:
 def _unmoved(frame, last):
     from scipy import ndimage
 
-    apart = np.abs(frame.astype(np.float32) - last).mean(-1)
+    apart = _grey(np.abs(frame.astype(np.float32) - last))
     apart = ndimage.gaussian_filter(apart, 2)
     return Motion(None, np.exp(-((apart / _UNMOVED) ** 2)))
 
@@ -158,13 +158,10 @@ class Steady:
 def _as_sharp_as(model, image):
     """The image plus as much of its fine detail as gives it the model's energy."""
     detail = image - _blurred(image)
-    # Gradients are linear: the energy of image + g detail is a + 2 b g + c g^2.
-    a, b, c = (
-        _products(image, image),
-        _products(image, detail),
-        _products(detail, detail),
-    )
-    missing = a - _products(model, model)
+    of_model, of_image, of_detail = map(_gradients, (model, image, detail))
+    # They are linear: the energy of image + g detail is a + 2 b g + c g^2.
+    a, b, c = of_image @ of_image, of_image @ of_detail, of_detail @ of_detail
+    missing = a - of_model @ of_model
     if missing >= 0 or c <= 0:
         return image
     gain = (np.sqrt(b * b - c * missing) - b) / c
@@ -176,14 +173,19 @@ def _blurred(image):
     for axis in (0, 1):
         pads = [(0, 0)] * 3
         pads[axis] = (1, 1)
-        padded = np.pad(image, pads, mode="edge")
-        n = image.shape[axis]
-        before, after = (padded.take(range(s, s + n), axis) for s in (0, 2))
-        image = 0.5 * image + 0.25 * (before + after)
+        padded = np.moveaxis(np.pad(image, pads, mode="edge"), axis, 0)
+        beside = np.moveaxis(padded[:-2] + padded[2:], 0, axis)
+        image = np.float32(0.5) * image + np.float32(0.25) * beside
     return image
 
 
-def _products(a, b):
-    """Mean over pixels of the products of two pictures' gradients, of their grey."""
-    a, b = a.mean(-1), b.mean(-1)
-    return float(sum((np.diff(a, axis=k) * np.diff(b, axis=k)).mean() for k in (0, 1)))
+def _gradients(image):
+    """Those of grey, down and along, scaled so that their squares add up to means."""
+    grey = _grey(image)
+    found = (np.diff(grey, axis=axis) for axis in (0, 1))
+    return np.concatenate([(d / np.sqrt(d.size or 1)).ravel() for d in found])
+
+
+def _grey(image):
+    """The mean of three channels, for which NumPy's own takes ten times as long."""
+    return image @ np.full(3, 1 / 3, np.float32)

@@ -122,6 +122,8 @@ class _Video(Writer):
         if crf is not None and not 0 <= crf <= most:
             raise InputError(f"--crf {crf}: {codec} has 0 (best) to {most}.")
         options = {"crf": str(CRF.get(codec, 20) if crf is None else crf)}
+        if codec == "libx264":
+            options["preset"] = "veryfast"  # the network has the cores
         if codec == "libvpx-vp9":
             options |= {"b:v": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}
         self._container = av.open(file, "w", format=_FORMATS[suffix])

@@ -19,7 +19,7 @@ def shell(*words, **options):
 
 def test_the_list_the_folder_and_bin_agree():
     files = {path.stem for path in (ROOT / "jaxperceptual" / "commands").glob("*.py")}
-    assert set(COMMANDS) == files - {"__init__"}
+    assert set(COMMANDS) == files - {"__init__", "options"}
     scripts = {path.name: path for path in (ROOT / "bin").iterdir() if path.is_file()}
     assert set(scripts) == set(COMMANDS)
     for name, path in scripts.items():

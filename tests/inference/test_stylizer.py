@@ -202,7 +202,9 @@ def test_the_largest_sizes(h, w):
     assert output.shape == (h, w, 3) and np.isfinite(output).all()
 
 
-@pytest.mark.parametrize("upsampling", ["transposed", "resize"])
+@pytest.mark.parametrize(
+    "upsampling", [pytest.param("transposed", marks=pytest.mark.slow), "resize"]
+)
 def test_sizes_known_beforehand_come_out_as_ever(upsampling):
     model = style_model(norm="instance", upsample=upsampling)
     usual, prepared = Stylizer(model), Stylizer(model)
