@@ -20,7 +20,7 @@ from jaxtyping import Float32, UInt8
 from jaxperceptual.core.types import Image
 
 KEEP = 0.9
-FLOW_SIDE = 512  # px: flow of larger frames is computed at that size
+FLOW_SIDE = 256  # px: finer flow of larger frames takes longer and is believed less
 _UNEXPLAINED = 12.0  # grey levels of 255, after which a flow is not believed
 _UNMOVED = 4.0  # the same, without a flow
 _MOST_SHARPENED = 1.5
