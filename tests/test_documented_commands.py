@@ -146,6 +146,8 @@ def make_clip(path):
 
 
 @pytest.mark.weights
+# A library that is compared with forks (OpenVINO's telemetry), which JAX warns of.
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 @pytest.mark.parametrize("line", list(runnable()))
 def test_a_command_line_runs(line, world, monkeypatch, capsys):
     name, arguments = module_of(words_of(line))

@@ -116,7 +116,7 @@ def consistent(back, ahead):
 
 
 def warped(
-    image: Float32[np.ndarray, "h w c"],
+    image: Float32[np.ndarray, "_ _ c"],
     flow: Float32[np.ndarray, "h w 2"],
     *,
     sharp: bool = False,
