@@ -7,16 +7,8 @@ from typing import NoReturn
 from jaxperceptual.core import cli
 
 COMMANDS = (
-    *(
-        "stylize",
-        "stylize_video",
-        "super_resolve",
-        "train",
-        "evaluate",
-        "gatys_baseline",
-        "figures",
-    ),
-    *("reconstruct", "benchmark", "convert_vgg", "export"),
+    *("stylize", "stylize_video", "super_resolve", "train", "evaluate"),
+    *("gatys_baseline", "figures", "reconstruct", "benchmark", "convert_vgg", "export"),
 )
 
 

@@ -255,11 +255,11 @@ class Stylizer:
         batch = images if images.ndim == 4 else images[None]
         n, h, w, _ = batch.shape
         traced = isinstance(batch, jax.core.Tracer)  # has no use for what is compiled
-        if on_host and (h, w) in self._places:
-            outputs = np.stack([self._placed(x, self._places[h, w]) for x in batch])
-        elif batch.shape in self._exact and not traced:
+        if batch.shape in self._exact and not traced:
             outputs = self._exact[batch.shape](self._variables, batch)
             outputs = np.asarray(outputs) if on_host else outputs
+        elif on_host and (h, w) in self._places:
+            outputs = np.stack([self._placed(x, self._places[h, w]) for x in batch])
         else:
             outputs = self._apply(self._variables, *_on_canvas(batch))
             # Free on the host; on a device it compiles for each shape of images.

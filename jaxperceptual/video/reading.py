@@ -59,18 +59,19 @@ class Reader:
         self.notes: list[str] = []
         if not self._path.is_file():
             raise InputError(f"{path}: no such file; check the name.")
-        if self._path.suffix.lower() in ANIMATIONS:
+        self._animated = self._path.suffix.lower() in ANIMATIONS
+        if self._animated:
             self._read_animation()
         else:
             self._open()
 
     def __iter__(self) -> Iterator[Frame | Sound]:
-        if self._path.suffix.lower() in ANIMATIONS:
+        if self._animated:
             return iter(self._frames)
         return self._decoded()
 
     def close(self) -> None:
-        if self._path.suffix.lower() not in ANIMATIONS:
+        if not self._animated:
             self._container.close()
 
     # --- animations ------------------------------------------------------------------

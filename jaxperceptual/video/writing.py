@@ -1,6 +1,7 @@
 """Frames to a video file with its sound, or to an animation."""
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +47,8 @@ class Writer:
     def write(self, item: Frame | Sound) -> None: ...
 
     def finish(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 @contextlib.contextmanager
@@ -104,11 +107,9 @@ class _Animation(Writer):
         base = self._clip.time_base
         times = [round(1000 * frame.time * base) for frame in self._frames]
         last = self._clip.last_ms or round(1000 / self._clip.rate)
-        shown = [b - a for a, b in zip(times, [*times[1:], times[-1] + last])]  # noqa: B905
+        shown = [b - a for a, b in itertools.pairwise([*times, times[-1] + last])]
         pixels = [frame.pixels for frame in self._frames]
         write_animation(self._file, pixels, shown, self._suffix)
-
-    def close(self): ...
 
 
 class _Video(Writer):
