@@ -16,6 +16,7 @@ def get_config() -> ConfigDict:
     config.default_style_image = "cubist.png"  # where that one is not at hand
     config.style_size = 512  # px, long side
     config.style_weight = 1.0  # of the style terms; 0: found, by the painting
+    config.steady_weight = 0.0  # of what a moved photo changes: for video
     config.loss_network = "vgg16"  # or alexnet, which has other layers
     config.vgg = "vgg16_torchvision"
     config.net = ConfigDict(dict(norm="batch", width=1.0, upsample="transposed"))

@@ -129,6 +129,7 @@ class Runner:
             degradation=made.degradation,
             seed=seed,
             styles=range(len(made.styles)),
+            steady_weight=config.get("steady_weight", 0.0),
         )
         loader = Loader(
             config.data.source,

@@ -19,6 +19,7 @@ LATER_KEYS = {
     "init": "",
     "trained": "all",
     "style_weight": 1.0,
+    "steady_weight": 0.0,
     "loss_network": "vgg16",
 }
 

@@ -10,6 +10,7 @@ from jaxperceptual.core.errors import InputError
 from jaxperceptual.data import degradations
 from jaxperceptual.losses.style_image import MIN_STYLE_SIDE
 from jaxperceptual.training.optimizer import make_schedule
+from jaxperceptual.training.steadiness import MIN_STEADY_SIDE
 
 # What a continued run may change: none of it touches the sequence of updates.
 _FREE_KEYS = (
@@ -47,12 +48,24 @@ def check_config(config: ConfigDict) -> None:
         ("data.batch_size", 1, 65536),
         ("data.image_size", 16, 8192),
         ("data.num_workers", 0, 1024),
+        ("steady_weight", 0, 1e12),
     ):
         if key in flat and not least <= flat[key] <= most:
             raise InputError(f"{key}={flat[key]}; use {least} or more, {most} at most.")
     for key, of in config_files.MULTIPLES.items():
         if flat[key] % flat[of]:
             raise InputError(f"{key}={flat[key]}; use a multiple of {of}={flat[of]}.")
+    if flat.get("steady_weight"):
+        if config.task != "style":
+            raise InputError(
+                f"steady_weight={config.steady_weight} in a config of {config.task}; "
+                "it is of style networks alone: use 0."
+            )
+        if config.data.image_size < MIN_STEADY_SIDE:
+            raise InputError(
+                f"data.image_size={config.data.image_size} with a steady_weight; use "
+                f"{MIN_STEADY_SIDE} or more."
+            )
     decay = config.optimizer.get("decay_steps", 0)
     if 0 < decay < config.num_steps:
         raise InputError(

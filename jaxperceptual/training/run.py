@@ -232,6 +232,7 @@ def go_on(
             degradation=run.degradation,
             seed=config.seed,
             styles=run.taught(),
+            steady_weight=config.get("steady_weight", 0.0),
         )
         sampler = reporting.Sampler(
             run.net,

@@ -13,6 +13,7 @@ from jaxtyping import Array, Int
 from jaxperceptual.core.types import Metrics, Params
 from jaxperceptual.data import degradations
 from jaxperceptual.losses.objective import Frozen
+from jaxperceptual.training import steadiness
 from jaxperceptual.training.devices import DEVICES, shard
 
 
@@ -57,6 +58,7 @@ def make_train_step(
     degradation: degradations.Degradation | None = None,
     seed: int = 0,
     styles: Sequence[int] = (),
+    steady_weight: float = 0.0,
 ) -> TrainStep:
     """Builds the pmapped `(state, frozen, images, photos=None) -> (state, metrics)`.
 
@@ -71,6 +73,9 @@ def make_train_step(
     in the batch of all devices.
 
     styles: of a gallery, the rows that are trained, which images take in turn.
+    steady_weight: of the term `steady`, which the loss then has too: how far the
+        outputs of the images differ from those of the same images moved
+        (`steadiness`).
     """
 
     def places(n: int) -> jax.Array:
@@ -82,12 +87,14 @@ def make_train_step(
         turn = (step % len(styles) * batch_size + places(n)) % len(styles)
         return jnp.asarray(styles)[turn]
 
+    def keys(step: jax.Array, n: int) -> jax.Array:
+        key = jax.random.fold_in(jax.random.key(seed), step)
+        return jax.vmap(lambda place: jax.random.fold_in(key, place))(places(n))
+
     def degraded(step: jax.Array, images: jax.Array) -> jax.Array:
         if degradation is None:
             return images
-        key = jax.random.fold_in(jax.random.key(seed), step)
-        own = jax.vmap(lambda place: jax.random.fold_in(key, place))
-        return degradation(own(places(len(images))), images)
+        return degradation(keys(step, len(images)), images)
 
     def train_step(state: TrainState, frozen: Frozen, images: jax.Array, photos):
         if photos is not None:
@@ -99,13 +106,25 @@ def make_train_step(
             chosen = in_turn(state.step, len(images))
             of_net = {"styles": jax.nn.one_hot(chosen, net.num_styles)}
             of_objective = (chosen,)
+        if steady_weight:
+            again, offsets = steadiness.moved(keys(state.step, len(images)), inputs)
+            inputs = jnp.concatenate([inputs, again])
+            of_net = {
+                key: jnp.concatenate([value] * 2) for key, value in of_net.items()
+            }
 
         def loss_fn(params):
             variables = {"params": params, "batch_stats": state.batch_stats}
             outputs, updated = net.apply(
                 variables, inputs, train=True, mutable=["batch_stats"], **of_net
             )
-            loss, terms = objective(frozen, outputs, images, *of_objective)
+            own = outputs[: len(images)]
+            loss, terms = objective(frozen, own, images, *of_objective)
+            if steady_weight:
+                of_moved = outputs[len(images) :]
+                steady = steadiness.steady_loss(own, of_moved, offsets)
+                terms = terms | {"steady": steady_weight * steady}
+                loss += terms["steady"]
             return loss, ({"loss": loss, **terms}, updated.get("batch_stats", {}))
 
         grads, (metrics, batch_stats) = jax.grad(loss_fn, has_aux=True)(state.params)
