@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "inference": "core images networks ops",
     "export": "core images networks ops",
     "video": "core images inference",
+    "page": "core images inference networks",
     "training": "core data images losses networks",
     "baseline": "core data images losses ops",
     "evaluation": "core data images inference loss_network networks",
@@ -30,7 +31,7 @@ MAY_IMPORT = {
     "benchmarks": "baseline core data export images inference loss_network losses "
     "networks ops training video",
     "commands": "baseline benchmarks core evaluation export figures inference "
-    "loss_network losses networks training video",
+    "loss_network losses networks page training video",
 }
 # A module from outside: the only places that import it.
 ONLY_IN = {
@@ -40,6 +41,8 @@ ONLY_IN = {
     "orbax": ("training/checkpoints.py",),
     "av": ("video/",),
     "cv2": ("video/",),
+    "starlette": ("page/server.py",),
+    "uvicorn": ("commands/serve.py",),
     "grain": ("data/",),
     "argparse": ("core/cli.py", "commands/", "benchmarks/", "figures/"),
 }

@@ -49,18 +49,19 @@ def read_image(path: str | Path, *, size: int | None = None) -> Image:
 
 
 def read_with_alpha(
-    path: str | Path, *, size: int | None = None
+    source: str | Path | bytes, *, size: int | None = None
 ) -> tuple[Image, UInt8[np.ndarray, "h w"] | None]:
     """`read_image` (over white), and the alpha channel that it covered.
 
-    Alpha is uint8 [h w], 0 transparent to 255 opaque; None where every pixel is
-    opaque. Raises as `read_image` does.
+    source: A path, or the bytes of a file. Alpha is uint8 [h w], 0 transparent to 255
+    opaque; None where every pixel is opaque. Raises as `read_image` does.
     """
     if size is not None and size < 1:
         raise InputError(f"size={size} px: the long side needs 1 px or more.")
 
     # Twice the target leaves the antialiasing to Lanczos.
-    rgb, alpha = _open(path, str(path), lambda w, h: [2 * n for n in fit(w, h, size)])
+    name = "image" if isinstance(source, bytes) else str(source)
+    rgb, alpha = _open(source, name, lambda w, h: [2 * n for n in fit(w, h, size)])
     target = fit(*rgb.size, size)
     if target != rgb.size:
         rgb = rgb.resize(target, pil.Resampling.LANCZOS)
