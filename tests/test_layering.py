@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "inference": "core images networks ops",
     "export": "core images networks ops",
     "video": "core images inference",
-    "page": "core images inference networks",
+    "page": "core export images inference networks",
     "training": "core data images losses networks",
     "baseline": "core data images losses ops",
     "evaluation": "core data images inference loss_network networks",

@@ -19,6 +19,7 @@ class Graph:
         self._half = half_weights
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
+        self.styles: str | None = None  # of a gallery, its input of weights [1 s]
 
     def __call__(
         self, op: str, *inputs: str | np.ndarray | np.generic, **attributes

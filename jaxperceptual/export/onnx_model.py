@@ -25,11 +25,16 @@ from jaxperceptual.networks.super_resolution_net import (
 )
 
 INPUT, OUTPUT = "images", "outputs"
+STYLES = "styles"  # a second input, of a gallery
 HEIGHT, WIDTH = 2, 3  # axes of NCHW
 
 
 def to_onnx(
-    model: Model, *, half_weights: bool = False, card: str = ""
+    model: Model,
+    *,
+    half_weights: bool = False,
+    card: str = "",
+    all_styles: bool = False,
 ) -> onnx.ModelProto:
     """What `Stylizer` or `Restorer.network` computes of the model, as an ONNX model.
 
@@ -38,16 +43,22 @@ def to_onnx(
     the model file's header has, each value as JSON, and the `card`.
 
     half_weights: store weights as float16: half the size, computed in float32 still.
+    all_styles: a gallery as it is, with a second input `styles` [s], of each style how
+        much; they add up to 1. The metadata's `styles` has their names, in order.
 
-    Raises InputError for a gallery of which no style was picked, or a network that
-    there is no graph for.
+    Raises InputError for a gallery of which no style was picked, for `all_styles` of
+    another network, or a network that there is no graph for.
     """
-    if model.styles:
+    if model.styles and not all_styles:
         model.pick(None)  # says which there are
+    if all_styles and not model.styles:
+        raise InputError("a network of one style; all styles are those of a gallery.")
     net, variables = fold(build_net(model), model.variables)
     if type(net) not in BODIES:
         raise InputError(f"{type(net).__name__}: no ONNX graph for this network.")
     graph = Graph(half_weights=half_weights)
+    if all_styles:
+        graph.styles = graph("Reshape", STYLES, integers(1, -1))
     x = graph("Transpose", INPUT, perm=[0, 3, 1, 2])
     x = BODIES[type(net)](graph, net, variables["params"], x)
     x = graph("Clip", x, np.float32(0), np.float32(255))
@@ -57,8 +68,12 @@ def to_onnx(
     larger = sides if factor == 1 else [f"{factor}*{side}" for side in sides]
     metadata = {"task": model.task, "net": model.net_config, "factor": factor}
     metadata |= model.trained.metadata() | ({"card": card} if card else {})
+    inputs = {INPUT: ["n", *sides, 3]}
+    if all_styles:
+        metadata[STYLES] = list(model.styles)
+        inputs[STYLES] = [len(model.styles)]
     return graph.finished(
-        {INPUT: ["n", *sides, 3]},
+        inputs,
         {OUTPUT: ["n", *larger, 3]},
         x,
         {
@@ -165,11 +180,19 @@ def _block(graph, x, params, path, *, relu=True, **options):
     x = _conv(graph, x, params["conv"], f"{path}/conv", **options)
     if "norm" in params:
         scale, bias = (
-            graph.weight(f"{path}/norm/{key}", params["norm"][key])
+            _of_styles(graph, graph.weight(f"{path}/norm/{key}", params["norm"][key]))
             for key in ("scale", "bias")
         )
         x = graph("InstanceNormalization", x, scale, bias, epsilon=EPSILON)
     return graph("Relu", x) if relu else x
+
+
+def _of_styles(graph, weight):
+    """Of a gallery's table [s c], the mixture [c] that is asked for."""
+    if graph.styles is None:
+        return weight
+    mixed = graph("MatMul", graph.styles, weight)
+    return graph("Reshape", mixed, integers(-1))
 
 
 def _residual(graph, x, params, path, *, p):

@@ -25,11 +25,12 @@ def export_model(
     format: str | None = None,
     half_weights: bool = False,
     card: str = "",
+    all_styles: bool = False,
 ) -> Path:
     """Writes the model for other programs, atomically; parent folders are made.
 
     format: "onnx" (`to_onnx`) or "stablehlo" (`to_stablehlo`); None: as `path` ends.
-    half_weights, card: of ONNX, as `to_onnx` has them.
+    half_weights, card, all_styles: of ONNX, as `to_onnx` has them.
 
     Raises InputError as those two, for a format that there is not, or without `onnx`.
     """
@@ -40,8 +41,9 @@ def export_model(
             f"{path}: ends neither in {' nor '.join(FORMATS)}; name the format."
         )
     if format == "stablehlo":
-        if half_weights:
-            raise InputError("float16 weights: of ONNX alone; leave them out.")
+        if half_weights or all_styles:
+            what = "all styles" if all_styles else "float16 weights"
+            raise InputError(f"{what}: of ONNX alone; leave them out.")
         content = to_stablehlo(model).serialize()
     elif format == "onnx":
         try:
@@ -52,7 +54,9 @@ def export_model(
             raise InputError(
                 "the package onnx is missing; pip install 'jaxperceptual[onnx]'."
             ) from error
-        made = to_onnx(model, half_weights=half_weights, card=card)
+        made = to_onnx(
+            model, half_weights=half_weights, card=card, all_styles=all_styles
+        )
         content = made.SerializeToString()
     else:
         known = " or ".join(FORMATS.values())

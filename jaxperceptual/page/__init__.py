@@ -2,6 +2,7 @@
 
 `studio` makes pictures of uploads, one at a time; `server` is what the page talks to,
 and `guard` keeps others from talking to it; `static/` is the page itself, which asks
-nothing of any other host. Starlette and uvicorn are the extra `page`. Imports `core`,
-`images`, `inference`, `networks`.
+nothing of any other host; `site` writes it for any web server, with the network in the
+browser (`alone/`). Starlette and uvicorn are the extra `page`. Imports `core`,
+`export`, `images`, `inference`, `networks`.
 """

@@ -85,6 +85,9 @@ class Studio:
 
     model: a gallery, or a network of one style, as `Stylizer.from_pretrained` has it.
 
+    Attributes:
+      model: the model. styles: their names. default: the first to be shown.
+
     Raises InputError as `read_model` does.
     """
 
@@ -96,12 +99,12 @@ class Studio:
         if pretrained.DEFAULT_STYLE in self.styles:
             self.default = pretrained.DEFAULT_STYLE
         self._is_gallery = bool(read.styles)
-        self._model = read
+        self.model = read
         self._begin()
 
     def _begin(self):
         style = self.default if self._is_gallery else None
-        self._stylizer = Stylizer(self._model, style=style)
+        self._stylizer = Stylizer(self.model, style=style)
         self._of_style = functools.lru_cache(64)(self._stylizer.with_style)
         self._restorer = functools.lru_cache(4)(Restorer.from_pretrained)
         self._enlarged_shapes: set[tuple[int, ...]] = set()
@@ -124,14 +127,14 @@ class Studio:
         }
 
     def _title(self, name):
-        config = self._model.trained.config
+        config = self.model.trained.config
         title = config.get(f"styles.{name}.title") or name.replace("_", " ")
         return str(title)
 
     def thumbnail(self, name: str) -> bytes | None:
         """A style's painting as a small WebP; None where it is not at hand."""
-        told = self._model.styles.get(name, {}).get("name")
-        told = told or (self._model.trained.style or {}).get("name")
+        told = self.model.styles.get(name, {}).get("name")
+        told = told or (self.model.trained.style or {}).get("name")
         path = config_files.FOLDER / "styles" / os.path.basename(told or "")
         if name not in self.styles or not told or not path.is_file():
             return None
@@ -140,7 +143,7 @@ class Studio:
         side = min(w, h)
         left, top = (w - side) // 2, (h - side) // 2
         box = (left, top, left + side, top + side)
-        return _encoded(picture.resize((THUMBNAIL, THUMBNAIL), box=box), "webp")
+        return _encoded(picture.resize((THUMBNAIL, THUMBNAIL), box=box), "webp", 80)
 
     def warm_up(self, size: tuple[int, int]) -> None:
         """Compiles what a photo of this size [h w] takes."""
@@ -195,8 +198,8 @@ class Studio:
         return restorer(image), alpha
 
 
-def _encoded(picture, format):
-    options = {"compress_level": 1} if format == "png" else {"quality": 95}
+def _encoded(picture, format, quality=95):
+    options = {"compress_level": 1} if format == "png" else {"quality": quality}
     file = io.BytesIO()
     picture.save(file, {"jpg": "jpeg"}.get(format, format), **options)
     return file.getvalue()

@@ -60,6 +60,28 @@ def test_a_style_network_at_eight_sizes(name, tmp_path):
     agrees(session(path), network_of(model), sizes)
 
 
+def test_a_gallery_with_all_its_styles(tmp_path, monkeypatch):
+    styles = {"wave": {}, "dots": {}, "lines": {}}
+    made = style_model(norm="instance", num_styles=3)._replace(styles=styles)
+    write_model(tmp_path / pretrained.FILE_NAME, made)
+    path = tmp_path / "gallery.onnx"
+    Command("export")(f"--model={tmp_path}", "--all-styles", f"-o={path}")
+    found = session(path)
+    assert json.loads(found.get_modelmeta().custom_metadata_map["styles"]) == [*styles]
+    photo = photos(1, 37, 42)
+    for weights in ([0.0, 1.0, 0.0], [0.5, 0.25, 0.25]):
+        mixture = {name: w for name, w in zip(styles, weights, strict=True) if w}
+        inputs = {"images": photo, "styles": np.float32(weights)}
+        (outputs,) = found.run(["outputs"], inputs)
+        expected = Stylizer(made, style=mixture)(photo)
+        np.testing.assert_allclose(outputs, expected, **THROUGH_A_NETWORK)
+    one = style_model(norm="instance")
+    with pytest.raises(InputError, match="all styles are those of a gallery"):
+        writing.export_model(one, tmp_path / "one.onnx", all_styles=True)
+    with pytest.raises(InputError, match="all styles: of ONNX alone"):
+        writing.export_model(made, tmp_path / "one.stablehlo", all_styles=True)
+
+
 def network_of(model):
     if model.task == "style":
         return Stylizer(model)

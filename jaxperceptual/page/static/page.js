@@ -37,7 +37,8 @@ function showValues() {
 }
 
 function addStyles(styles, first) {
-  const tiles = [...styles, { name: "none", title: "The photo as it is, to be enlarged", label: "no style" }];
+  const plain = { name: "none", title: "The photo as it is, to be enlarged", label: "no style" };
+  const tiles = bounds.enlarge.length ? [...styles, plain] : styles;
   for (const { name, title, label } of tiles) {
     const tile = document.createElement("label");
     tile.className = "tile";
@@ -273,18 +274,21 @@ async function start() {
   addStyles(bounds.styles, bounds.default);
   $("format").append(...bounds.formats.map((name) => new Option(name.toUpperCase(), name)));
   $("enlarging").hidden = !bounds.enlarge.length;
+  for (const option of [...$("size").options]) if (option.value > bounds.max_size) option.remove();
   document.body.dataset.styles = bounds.styles.length;
   while (!bounds.warm) {
     state.textContent = "Warming up: the first picture takes a few seconds more";
     await new Promise((done) => setTimeout(done, 700));
     try {
       bounds = await engine.about();
-    } catch {
-      continue; // said when a picture is asked for
+    } catch (error) {
+      state.className = state.textContent = "";
+      fail(error.message);
+      return;
     }
   }
   state.className = "";
-  state.textContent = bounds.styles.length > 1 ? `${bounds.styles.length} styles` : "";
+  state.textContent = [`${bounds.styles.length} styles`, bounds.device].filter(Boolean).join(" · ");
 }
 
 start();
