@@ -10,7 +10,7 @@ Whatever is refused is a status and a sentence.
 
 import asyncio
 import contextlib
-import threading
+import time
 from collections.abc import AsyncIterator, Collection, Coroutine
 from concurrent import futures
 from pathlib import Path
@@ -30,6 +30,7 @@ FOLDER = Path(__file__).parent / "static"
 MAX_MEGABYTES = 32.0  # of an upload
 MAX_WAITING = 32  # requests in line, the one at work included
 TIMEOUT = 120.0  # s, for a picture, waiting in line included
+IDLE = 4.0  # s without a request, until the next program is compiled unasked
 UPLOAD_TIMEOUT = 60.0  # s, for a body to arrive
 
 
@@ -45,6 +46,12 @@ class Line:
         self._pool = futures.ThreadPoolExecutor(1, "studio")
         self._max_waiting, self._timeout = max_waiting, timeout
         self.waiting = 0
+        self._last = 0.0  # when someone last came or went
+
+    @property
+    def idle(self) -> float:
+        """For how many seconds nobody has waited."""
+        return 0.0 if self.waiting else time.monotonic() - self._last
 
     async def __call__(self, function, *args):
         """`function(*args)`, there. Raises Busy, and TimeoutError."""
@@ -57,10 +64,11 @@ class Line:
                 return await asyncio.wrap_future(future)
         finally:
             self.waiting -= 1
+            self._last = time.monotonic()
 
-    def put(self, function, *args) -> None:
-        """Work that nobody waits for."""
-        self._pool.submit(function, *args)
+    async def unasked(self, function, *args) -> None:
+        """Work that nobody waits for, in the same thread."""
+        await asyncio.wrap_future(self._pool.submit(function, *args))
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -87,30 +95,23 @@ def application(
     """
     line = Line(max_waiting, timeout)
     most = int(max_megabytes * 1e6)
-    warmed = threading.Event()
+    warmed = asyncio.Event()
 
-    def warm_up():
-        # One at a time, so that whoever asks meanwhile waits for one of them at most.
-        sizes = iter(studio.FIRST_SIZES)
-
-        def one():
-            if (size := next(sizes, None)) is not None and not stopping.is_set():
-                try:
-                    work.warm_up(size)
-                finally:
-                    warmed.set()
-                line.put(one)
-
-        line.put(one)
-
-    stopping = threading.Event()
+    async def warm_up():
+        for size in studio.FIRST_SIZES:
+            while warmed.is_set() and line.idle < IDLE:
+                await asyncio.sleep(IDLE / 4)
+            try:
+                await line.unasked(work.warm_up, size)
+            finally:
+                warmed.set()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        if warm:
-            warm_up()
+        task = asyncio.create_task(warm_up()) if warm else None
         yield
-        stopping.set()
+        if task:
+            task.cancel()
         line.close()
 
     async def about(request: Request) -> Response:
