@@ -13,7 +13,7 @@ from PIL import Image
 
 ADDRESS = "http://127.0.0.1:8000"
 LOOKS = (  # colour scheme, px, style, where the slider stands
-    ("light", (1240, 900), "starry_night", 45),
+    ("light", (1240, 900), "irises", 45),
     ("dark", (1240, 900), "udnie", 30),
     ("light", (390, 900), "wave", 50),
 )
