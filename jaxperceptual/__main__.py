@@ -8,7 +8,8 @@ from jaxperceptual.core import cli
 
 COMMANDS = (
     *("stylize", "stylize_video", "super_resolve", "serve", "train", "evaluate"),
-    *("gatys_baseline", "figures", "reconstruct", "benchmark", "convert_vgg", "export"),
+    *("gatys_baseline", "figures", "reconstruct", "benchmark", "convert_vgg"),
+    *("convert_model", "export"),
 )
 
 

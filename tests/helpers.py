@@ -101,6 +101,29 @@ def identity_model(metadata):
     return made
 
 
+def foreign_state(layout):
+    """A state dict of another project's layout, random, of an eighth of the width."""
+    rng = np.random.default_rng(0)
+    few, some, many = 4, 8, 16  # channels
+    channels = {"conv1": (3, few, 9), "conv2": (few, some, 3), "conv3": (some, many, 3)}
+    channels |= {"up1": (many, some, 3), "up2": (some, few, 3), "out": (few, 3, 9)}
+    state = {}
+    for name, (conv, norm) in layout.names.items():
+        inputs, outputs, size = channels.get(name, (many, many, 3))
+        shape = [outputs, inputs, size, size]
+        if conv.endswith("conv_transpose"):
+            shape[:2] = inputs, outputs
+        spread = (40 if name == "out" else 1) / np.sqrt(inputs * size * size)
+        state[f"{conv}.weight"] = rng.normal(0, spread, shape)
+        state[f"{conv}.bias"] = rng.normal(100 if name == "out" else 0, 1, outputs)
+        if norm:
+            state[f"{norm}.weight"] = rng.uniform(0.5, 1.5, outputs)
+            state[f"{norm}.bias"] = rng.normal(0, 0.5, outputs)
+            # What older versions of PyTorch saved beside them.
+            state[f"{norm}.running_mean"] = np.zeros(outputs)
+    return {k: np.float32(v) for k, v in state.items()}
+
+
 def relative_error(found, expected):
     """In the norm over all entries: |found - expected| / |expected|."""
     return np.linalg.norm(found - expected) / np.linalg.norm(expected)

@@ -14,7 +14,7 @@ import tarfile
 import numpy as np
 import pytest
 import skimage.data
-from helpers import style_model
+from helpers import foreign_state, style_model
 from PIL import Image
 from test_documentation import COMMANDS, module_of, words_of
 
@@ -22,7 +22,7 @@ from jaxperceptual.benchmarks import prepare_tfds
 from jaxperceptual.core import cli, config_files, records
 from jaxperceptual.losses.goal import build_goal
 from jaxperceptual.losses.style_image import read_style
-from jaxperceptual.networks import pretrained
+from jaxperceptual.networks import foreign, pretrained
 from jaxperceptual.networks.model_file import read_model, write_model
 
 # Added to a command line; of train, those whose keys the config has.
@@ -60,7 +60,9 @@ def runnable():
         command = name.rpartition(".")[2]
         # Without what it works on it is but a mention; and stand-ins are no names.
         stand_in = {"NAME", "SOURCE", "mine.py"} & {*arguments}
-        works_on = re.search(r"photo|--list|--data|--config|vgg16|-o |\.npz", line)
+        works_on = re.search(
+            r"photo|--list|--data|--config|vgg16|mosaic|-o |\.npz", line
+        )
         works_on = works_on or command == "readme_pictures"
         if stand_in or not works_on or command == "describe":
             continue
@@ -164,6 +166,12 @@ def test_a_command_line_runs(line, world, monkeypatch, capsys):
         monkeypatch.setenv("JAXPERCEPTUAL_VGG_WEIGHTS", str(world / "weights"))
         if source.startswith("vgg_weights/"):
             arguments = [a.replace("conv4_3", "conv1_1") for a in arguments]
+    elif command == "convert_model":
+        torch = pytest.importorskip("torch")
+        state = foreign_state(foreign.LAYOUTS[0])
+        torch.save({k: torch.from_numpy(v) for k, v in state.items()}, "mosaic.pth")
+    elif "mosaic.safetensors" in arguments:
+        write_model(world / "mosaic.safetensors", style_model(norm="instance"))
     elif command == "speed_goals" and "tfds:photos" in arguments:
         assert cli.call(prepare_tfds, ["photos", "-o", "tfds"]) == 0
         monkeypatch.setenv("TFDS_DATA_DIR", "tfds")

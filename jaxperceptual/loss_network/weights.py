@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import safetensors.numpy
 
-from jaxperceptual.core import files
+from jaxperceptual.core import containers, files
 from jaxperceptual.core.errors import InputError
-from jaxperceptual.loss_network import containers, dialects
+from jaxperceptual.loss_network import dialects
 
 DEFAULT = "vgg16_torchvision"
 FOLDER_VARIABLE = "JAXPERCEPTUAL_VGG_WEIGHTS"

@@ -98,6 +98,9 @@ class Conv(nn.Module):
     and of its parameter count, but the norm cancels it: its gradient is exactly zero,
     and stopping it keeps the rounding noise there from Adam, which would scale that
     noise to full steps.
+
+    reflect: whether it is the image's reflection that `padding` pixels hold, not zeros.
+        A `margin` is then left out of it.
     """
 
     features: int
@@ -107,6 +110,7 @@ class Conv(nn.Module):
     upsample: str | None = None
     relu: bool = False
     trained_bias: bool = True
+    reflect: bool = False
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -126,9 +130,10 @@ class Conv(nn.Module):
             return ops.conv_transpose(x, kernel, bias, relu=self.relu)
         if self.upsample == "resize":
             return ops.upsample_conv(x, kernel, bias, margin, relu=self.relu)
-        return ops.conv(
-            x, kernel, bias, stride=self.stride, p=self.padding, relu=self.relu
-        )
+        p = self.padding
+        if self.reflect:
+            x, p = ops.reflection_pad(x, ((p, p), (p, p)), margin), 0
+        return ops.conv(x, kernel, bias, stride=self.stride, p=p, relu=self.relu)
 
 
 class ConvBlock(nn.Module):
@@ -144,6 +149,7 @@ class ConvBlock(nn.Module):
     padding: int = 0
     upsample: str | None = None
     relu: bool = True
+    reflect: bool = False
     axis_name: str | None = None
     num_styles: int = 0
     dtype: DTypeLike = jnp.float32
@@ -165,6 +171,7 @@ class ConvBlock(nn.Module):
             self.upsample,
             relu=self.relu and self.norm is None,
             trained_bias=self.norm is None,
+            reflect=self.reflect,
             dtype=self.dtype,
             name="conv",
         )(x, margin)
@@ -192,6 +199,7 @@ class ResidualBlock(nn.Module):
     features: int
     norm: str | None
     padding: int = 0
+    reflect: bool = False
     axis_name: str | None = None
     num_styles: int = 0
     dtype: DTypeLike = jnp.float32
@@ -212,6 +220,7 @@ class ResidualBlock(nn.Module):
                 self.norm,
                 padding=self.padding,
                 relu=relu,
+                reflect=self.reflect,
                 axis_name=self.axis_name,
                 num_styles=self.num_styles,
                 dtype=self.dtype,

@@ -14,7 +14,11 @@ from flax import traverse_util
 from jaxperceptual.images import resampling
 from jaxperceptual.networks.layers import check_net_options
 from jaxperceptual.networks.srcnn import SRCNN
-from jaxperceptual.networks.style_net import NUM_RESIDUAL_BLOCKS, StyleNet
+from jaxperceptual.networks.style_net import (
+    NUM_RESIDUAL_BLOCKS,
+    StyleNet,
+    check_options,
+)
 from jaxperceptual.networks.super_resolution_net import (
     NUM_SR_RESIDUAL_BLOCKS,
     SR_WIDTH,
@@ -27,7 +31,7 @@ Shapes = dict[str, tuple[int, ...]]  # by names as "params/conv1/conv/kernel"
 def shapes_of(net: nn.Module) -> Shapes:
     """Those of `net.init`'s variables; InputError for options that cannot be."""
     if type(net) is StyleNet:
-        check_net_options(net.norm, net.width, net.upsample, net.num_styles)
+        check_options(net)
         return _style_net(net)
     if type(net) is SuperResolutionNet:
         check_net_options(net.norm, 1.0, net.upsample)

@@ -113,6 +113,8 @@ def twin(variables: Params, net: Mapping[str, Any]) -> nn.Module:
     options = dict(net)
     name = options.pop("name", "StyleNet")
     options.pop("width", None)  # the variables show it
+    if {"padding", "output"} & {*options}:
+        raise InputError("an imported network: no PyTorch twin; leave out --reference.")
     kinds = {"StyleNet": StyleNet, "SuperResolutionNet": SuperResolutionNet}
     if name not in kinds:
         raise InputError(f"net.name={name!r}: no PyTorch twin; leave out --reference.")

@@ -11,8 +11,8 @@ from typing import BinaryIO
 import numpy as np
 import safetensors
 
+from jaxperceptual.core import inert_pickle
 from jaxperceptual.core.errors import InputError
-from jaxperceptual.loss_network import inert_pickle
 
 # Of one array that is read; the largest of VGG-16's, in float64, has 19 MB.
 MAX_BYTES = 64 * 1024**2
@@ -31,7 +31,7 @@ def read(path: Path, wanted: Wanted) -> Contents:
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise InputError(
-            f"{path}: VGG-16 weights are read from {', '.join(_READERS)} files, not "
+            f"{path}: weights are read from {', '.join(_READERS)} files, not "
             f"{path.suffix or 'a file without an ending'}."
         )
     return reader(path, wanted)
