@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import sys
 
 from jaxperceptual.core import cli
 from jaxperceptual.networks.pretrained import DEFAULT_STYLE
@@ -66,6 +67,13 @@ def add_saving(made: cli.Parser) -> None:
         action="store_true",
         help="leave out date, place, camera and resolution, which are kept otherwise",
     )
+
+
+def tell_if_unfinished(prog: str, name: str | None, unfinished: str) -> None:
+    """A line on stderr for a network of a training that has not ended (`Trained`)."""
+    if unfinished:
+        line = f"{prog}: {name} stands at {unfinished}; its training has not ended"
+        print(line, file=sys.stderr)
 
 
 def _format(text: str) -> str:

@@ -67,8 +67,10 @@ def _results(args, todo):
             quality=args.quality,
             **mixing,
         )
+    stylizer = Stylizer.from_pretrained(args.model, style=args.style)
+    options.tell_if_unfinished("stylize", args.model, stylizer.model.trained.unfinished)
     return batches.stylize_files(
-        Stylizer.from_pretrained(args.model, style=args.style),
+        stylizer,
         todo,
         size=args.size,
         batch_size=args.batch_size,

@@ -81,8 +81,11 @@ def run(args: argparse.Namespace) -> int:
         from jaxperceptual.inference.stylizer import Stylizer
         from jaxperceptual.video import run as videos
 
+        stylizer = Stylizer.from_pretrained(args.model, style=args.style)
+        unfinished = stylizer.model.trained.unfinished
+        options.tell_if_unfinished("stylize_video", args.model, unfinished)
         done = videos.stylize_video(
-            Stylizer.from_pretrained(args.model, style=args.style),
+            stylizer,
             source,
             target,
             strength=args.strength,

@@ -34,6 +34,8 @@ def run(args: argparse.Namespace) -> int:
         consistency=args.consistency,
     )
     restorer.check_enlarges(args.model or DEFAULT_RESTORATION)
+    unfinished = restorer.model.trained.unfinished
+    options.tell_if_unfinished("super_resolve", args.model, unfinished)
     with pipes.piped(args.photos, args.output, args.format) as (photos, output):
         label = f"x{restorer.factor}"
         todo = jobs.plan(photos, output, label=label, suffix=args.format)

@@ -29,7 +29,7 @@ def find_model(path: str | os.PathLike) -> Path:
             return path / FILE_NAME
         raise InputError(
             f"{given}: no {FILE_NAME} in this folder; jaxperceptual train writes it "
-            "when a run ends: finish the run, or name another."
+            "with the first checkpoint: go on with the run, or name another."
         )
     if path.exists():
         return path

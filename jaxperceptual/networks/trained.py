@@ -55,6 +55,14 @@ class Trained:
         return dict(self.other) | told
 
     @property
+    def unfinished(self) -> str:
+        """At which step a training stands that has not ended; or ""."""
+        last = self.config.get("num_steps")
+        if not isinstance(last, int) or self.steps is None or self.steps >= last:
+            return ""
+        return f"step {self.steps:,} of {last:,}"
+
+    @property
     def degradation(self) -> str | None:
         """Name of what a restoration network learnt to undo."""
         return self.config.get("degradation.name")

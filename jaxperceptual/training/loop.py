@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class Loop:
     devices: list[jax.Device]
     checkpoints: Checkpoints
     record: dict[str, Any]
+    publish: Callable[[TrainState], Any]  # writes the network, beside the checkpoint
 
     def __call__(
         self, train_step, state, frozen, loader, sampler
@@ -54,6 +55,7 @@ class Loop:
             wait()
             host = unreplicate(replicated)
             self.checkpoints.save(host, self.record)
+            self.publish(host)
             return host
 
         log = reporting.MetricsLog(self.workdir, start, tensorboard=config.tensorboard)

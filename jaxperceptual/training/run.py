@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import numpy as np
 import optax
 from ml_collections import ConfigDict
 
@@ -34,10 +36,10 @@ from jaxperceptual.training.step import TrainState, init_state, make_train_step
 def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
     """Trains, or continues, the run in `workdir`; returns the exit code.
 
-    Leaves there config.json, metrics.jsonl, samples/, checkpoints/ and, at the end,
-    model.safetensors. A SIGINT or SIGTERM saves and returns 128 + the signal's number.
-    Raises InputError for anything in the config that cannot be, and when a loss stops
-    being finite.
+    Leaves there config.json, metrics.jsonl, samples/, checkpoints/ and, from the first
+    checkpoint on, model.safetensors. A SIGINT or SIGTERM saves and returns 128 + the
+    signal's number. Raises InputError for anything in the config that cannot be, and
+    when a loss stops being finite.
     """
     workdir = Path(workdir)
     checks.check_config(config)
@@ -244,14 +246,26 @@ def go_on(
             f"a step of {config.data.batch_size} x {config.data.image_size} px",
             "a smaller --data.batch_size or --data.image_size",
         ):
-            return Loop(config, workdir, devices, checkpoints, record)(
+            publish = functools.partial(write, run, workdir=workdir)
+            return Loop(config, workdir, devices, checkpoints, record, publish)(
                 train_step, state, run.goal.frozen, loader, sampler
             )
 
 
 def finish(run: Run, state: TrainState, workdir: Path) -> None:
-    """Writes the model file."""
+    """Writes the model file of a training that has ended."""
+    path = write(run, state, workdir=workdir)
+    print(f"step {int(state.step)} done: {path}")
+
+
+def write(run: Run, state: TrainState, *, workdir: Path) -> Path:
+    """Writes the model file, whose training may go on (`Trained.unfinished`); its path.
+
+    A network that is not finite is not written: the loss of its next step will say so.
+    """
     path = workdir / pretrained.FILE_NAME
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)):
+        return path
     trained = Trained(
         steps=int(state.step),
         config=run.record["config"],
@@ -267,4 +281,4 @@ def finish(run: Run, state: TrainState, workdir: Path) -> None:
         run.record.get("styles", {}),
     )
     write_model(path, model)
-    print(f"step {int(state.step)} done: {path}")
+    return path
