@@ -14,6 +14,7 @@ from jaxperceptual.images.reading import fit, reason_of
 
 _UNSAID = 100  # ms: what browsers take for no time at all
 _FORMATS = {".gif": "GIF", ".webp": "WEBP"}
+MOVING_SUFFIXES = (".gif", ".webp", ".apng", ".png")  # may hold more than one
 
 
 def read_animation(
@@ -34,6 +35,15 @@ def read_animation(
     raise InputError(
         f"{path}: cannot be read as an animation ({reason}); replace or convert it."
     )
+
+
+def count_frames(path: Path) -> int:
+    """How many pictures a file shows after each other; 0 for what cannot be read."""
+    try:
+        with open_picture(path) as picture:
+            return getattr(picture, "n_frames", 1)
+    except Exception:  # whoever reads it says why
+        return 0
 
 
 def _frames(path, size):

@@ -38,7 +38,8 @@ FORMATS = {
     "TGA": (".tga",),
 }
 IMAGE_SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
-# Photos too, which a folder's owner would miss: named with the reason, not left out.
+# Photos too, which a folder's owner would miss: named with the reason, not left out;
+# HEIC is read where the extra is installed.
 UNREADABLE_SUFFIXES = (".heic", ".heif", ".jxl")
 
 _MARKS = {  # what others begin with
@@ -141,8 +142,7 @@ def _opened(file: io.BufferedIOBase, exclusive: bool) -> pil.Image:
             picture = factory(file, "")
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue  # as Pillow does: not of this format after all
-        if picture.width * picture.height > MAX_PIXELS:
-            raise ValueError(f"more than {MAX_PIXELS // 1_000_000} million pixels")
+        _check_pixels(picture)
         if name == "TIFF" and (layout := _misread(picture)):
             raise ValueError(f"a TIFF of {layout}, which Pillow misreads")
         if name == "PNG" and (layout := _mend_key(picture)):
@@ -151,5 +151,30 @@ def _opened(file: io.BufferedIOBase, exclusive: bool) -> pil.Image:
         return picture
     kinds = (kind for mark, kind in _MARKS.items() if mark in prefix)
     kind = next(kinds, None)
+    if kind == "HEIC":
+        return _heic(file, exclusive)
     reason = f"{kind}, which is not read" if kind else "no known image format"
     raise UnidentifiedImageError(reason)
+
+
+def _heic(file: io.BufferedIOBase, exclusive: bool) -> pil.Image:
+    """By pillow-heif, an extra, without making it one of Pillow's own.
+
+    It turns pictures upright by itself.
+    """
+    try:
+        from pillow_heif import HeifImageFile
+    except ModuleNotFoundError:
+        raise UnidentifiedImageError(
+            "HEIC, which is read after pip install 'jaxperceptual[heic]'"
+        ) from None
+    file.seek(0)
+    picture = HeifImageFile(file, "")
+    _check_pixels(picture)
+    picture._exclusive_fp = exclusive
+    return picture
+
+
+def _check_pixels(picture: pil.Image) -> None:
+    if picture.width * picture.height > MAX_PIXELS:
+        raise ValueError(f"more than {MAX_PIXELS // 1_000_000} million pixels")

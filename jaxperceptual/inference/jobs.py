@@ -17,6 +17,7 @@ from tqdm import tqdm
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.progress import Bar
 from jaxperceptual.core.types import Image
+from jaxperceptual.images.animations import MOVING_SUFFIXES, count_frames
 from jaxperceptual.images.finding import find_images
 from jaxperceptual.images.formats import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES
 from jaxperceptual.images.metadata import read_metadata
@@ -115,6 +116,13 @@ def run_jobs(results: Iterator[Result], todo: Sequence[Job], prog: str) -> int:
     for change, count in format_changes(todo).items():
         print(f"{prog}: note: {change} ({count})", file=sys.stderr)
     for job in todo:
+        if job.source.suffix.lower() in MOVING_SUFFIXES:
+            if (frames := count_frames(job.source)) > 1:
+                print(
+                    f"{prog}: note: {job.source} has {frames} frames, of which the "
+                    "first is taken; stylize_video takes all of a .gif or .webp",
+                    file=sys.stderr,
+                )
         if job.renamed:
             note = f"{job.source} becomes {job.target}, as another has its name"
             print(f"{prog}: note: {note}", file=sys.stderr)

@@ -33,7 +33,7 @@ class Inverted(Stylizer):
 
     def __init__(self, model, style=None):
         assert style is None
-        self.shapes = []
+        self.model, self.shapes = model, []
 
     def prepare(self, sizes):
         return self
@@ -273,11 +273,24 @@ def test_each_photo_of_a_folder_is_done_or_named_with_its_reason(stylize):
     )
     assert "in/photo.gif becomes out/photo-2.png, as another has its name" in err
     assert "gone.jpg: no such file" in err
-    assert "phone.heic: cannot be read as an image (HEIC, which is not read)" in err
+    assert "phone.heic: cannot be read as an image (" in err
     assert "2 of 7 images were left out" in err
     # Single files likewise; those that are out of memory do not stop the others.
     code, out, err = stylize("in/photo.png", "in/sub/photo.png", "-o", "o")
     assert (code, files("o")) == (0, ["photo-2.png", "photo.png"])
+
+
+def test_of_an_animation_one_frame_and_a_word(stylize):
+    frames = [PIL.Image.new("RGB", (9, 7), color) for color in ("red", "blue", "green")]
+    frames[0].save("moving.gif", save_all=True, append_images=frames[1:])
+    save("still.gif", seed=1)
+    code, _, err = stylize("moving.gif", "still.gif", "-o", "out")
+    assert (code, files("out")) == (0, ["moving.png", "still.png"])
+    assert "moving.gif has 3 frames, of which the first is taken; stylize_video" in err
+    assert "still.gif has" not in err
+    np.testing.assert_array_equal(
+        read_image("out/moving.png"), 255 - read_image("moving.gif")
+    )
 
 
 def test_a_terminal_of_another_encoding(model, tmp_path):

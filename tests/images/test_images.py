@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -256,11 +257,11 @@ def test_only_formats_of_the_table_are_tried(tmp_path, monkeypatch):
     (tmp_path / "holiday.jpg").write_text(
         "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"
     )
-    (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftypheic" + bytes(50))
+    (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(50))
     os.mkfifo(tmp_path / "pipe.png")
     for name, message in [
         ("holiday.jpg", "PostScript, which is not read"),
-        ("a.jpg", "HEIC, which is not read"),
+        ("a.jpg", "JPEG XL, which is not read"),
         ("pipe.png", "not a file"),
     ]:
         for read in (read_image, read_header):
@@ -271,6 +272,27 @@ def test_only_formats_of_the_table_are_tried(tmp_path, monkeypatch):
             "1" if suffix == "pbm" else "RGB"
         ).save(tmp_path / f"a.{suffix}")
         assert read_image(tmp_path / f"a.{suffix}").shape == (5, 9, 3)
+
+
+def test_heic_by_its_extra(tmp_path, monkeypatch):
+    """In sRGB, and nothing of Pillow's is changed by it."""
+    pillow_heif = pytest.importorskip("pillow_heif")
+    coarse = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    picture = pil.fromarray(coarse).resize((48, 32), pil.Resampling.BICUBIC)
+    picture.info["icc_profile"] = swapped()
+    pillow_heif.from_pillow(picture).save(tmp_path / "phone.heic", quality=100)
+    picture.save(tmp_path / "same.png", icc_profile=swapped())
+    found, expected = (read_image(tmp_path / n) for n in ("phone.heic", "same.png"))
+    assert found.shape == (32, 48, 3)
+    assert np.abs(found - expected).mean() < 3  # it is lossy
+    assert read_header(tmp_path / "phone.heic")[:2] == (48, 32)
+    assert "HEIF" not in pil.OPEN and ".heic" not in pil.EXTENSION
+    (tmp_path / "cut.heic").write_bytes((tmp_path / "phone.heic").read_bytes()[:300])
+    with pytest.raises(InputError, match="cut.heic: cannot be read as an image"):
+        read_image(tmp_path / "cut.heic")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(InputError, match=r"pip install 'jaxperceptual\[heic\]'"):
+        read_image(tmp_path / "phone.heic")
 
 
 # ---- colour profiles, metadata ---------------------------------------------------
