@@ -7,7 +7,8 @@ from typing import NoReturn
 from jaxperceptual.core import cli
 
 COMMANDS = (
-    *("stylize", "stylize_video", "super_resolve", "serve", "train", "evaluate"),
+    *("stylize", "stylize_video", "stylize_camera", "super_resolve", "serve"),
+    *("train", "evaluate"),
     *("gatys_baseline", "figures", "reconstruct", "benchmark", "convert_vgg"),
     *("convert_model", "export"),
 )

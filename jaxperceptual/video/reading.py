@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.images.animations import read_animation
@@ -254,3 +255,16 @@ def _coding(frame, matrix):
         "src_colorspace": COLORSPACES[matrix],
         "src_color_range": "JPEG" if full else "MPEG",
     }
+
+
+def pictures(path: str | Path) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    """A video's frames alone. Raises InputError as `Reader` does, at once."""
+    reader = Reader(path)
+
+    def each():
+        try:
+            yield from (item.pixels for item in reader if isinstance(item, Frame))
+        finally:
+            reader.close()
+
+    return each()

@@ -284,7 +284,7 @@ def test_heic_by_its_extra(tmp_path, monkeypatch):
     picture.save(tmp_path / "same.png", icc_profile=swapped())
     found, expected = (read_image(tmp_path / n) for n in ("phone.heic", "same.png"))
     assert found.shape == (32, 48, 3)
-    assert np.abs(found - expected).mean() < 3  # it is lossy
+    assert np.abs(found - expected).mean() < 8  # lossy; 60 without the profile
     assert read_header(tmp_path / "phone.heic")[:2] == (48, 32)
     assert "HEIF" not in pil.OPEN and ".heic" not in pil.EXTENSION
     (tmp_path / "cut.heic").write_bytes((tmp_path / "phone.heic").read_bytes()[:300])
