@@ -15,7 +15,7 @@ Without OpenCV the flow is taken for 0, which holds for a camera on a tripod.
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Shaped, UInt8
 
 from jaxperceptual.core.types import Image
 
@@ -80,9 +80,9 @@ class MotionFinder:
         flow = cv2.resize(back, (w, h), interpolation=cv2.INTER_LINEAR)
         flow *= np.float32([w / small[0], h / small[1]])
         mask = cv2.resize(mask, (w, h), interpolation=cv2.INTER_LINEAR)
-        moved = warped(last.astype(np.float32), flow)
-        apart = _grey(cv2.absdiff(moved, frame.astype(np.float32)))
-        mask *= np.exp(-((apart / _UNEXPLAINED) ** 2))
+        apart = cv2.absdiff(warped(last, flow), frame)
+        apart = _grey(apart.astype(np.float32)) / np.float32(_UNEXPLAINED)
+        mask *= cv2.exp(-(apart**2))
         mask = cv2.erode(mask, np.ones((3, 3), np.uint8))
         return Motion(flow, cv2.GaussianBlur(mask, (0, 0), 1.5))
 
@@ -116,18 +116,18 @@ def consistent(back, ahead):
 
 
 def warped(
-    image: Float32[np.ndarray, "_ _ c"],
+    image: Shaped[np.ndarray, "_ _ c"],
     flow: Float32[np.ndarray, "h w 2"],
     *,
     sharp: bool = False,
-) -> Float32[np.ndarray, "h w c"]:
-    """The image as it is at x + flow(x); edges repeated. sharp: by Lanczos' window."""
+) -> Shaped[np.ndarray, "h w c"]:
+    """The image as it is at x + flow(x); edges repeated. sharp: by Keys' cubic."""
     import cv2
 
     h, w = flow.shape[:2]
     x = np.arange(w, dtype=np.float32) + flow[..., 0]
     y = np.arange(h, dtype=np.float32)[:, None] + flow[..., 1]
-    how = cv2.INTER_LANCZOS4 if sharp else cv2.INTER_LINEAR
+    how = cv2.INTER_CUBIC if sharp else cv2.INTER_LINEAR
     return cv2.remap(image, x, y, how, borderMode=cv2.BORDER_REPLICATE)
 
 
@@ -146,44 +146,55 @@ class Steady:
         if motion is None or self._last is None:
             self._last = stylized
             return stylized
-        last = self._last
-        if motion.flow is not None:
-            last = warped(last, motion.flow, sharp=True)
-        weight = self._keep * motion.mask[..., None]
-        blend = stylized + weight * (last - stylized)
-        self._last = blend.clip(0.0, 255.0)
+        if motion.flow is None:
+            blend = self._last.copy()
+        else:
+            blend = warped(self._last, motion.flow, sharp=True)
+        blend -= stylized  # in place: a frame's pixels are more than a cache holds
+        blend *= self._keep * motion.mask[..., None]
+        blend += stylized
+        self._last = blend.clip(0.0, 255.0, out=blend)
         return _as_sharp_as(stylized, self._last)
 
 
 def _as_sharp_as(model, image):
     """The image plus as much of its fine detail as gives it the model's energy."""
-    detail = image - _blurred(image)
-    of_model, of_image, of_detail = map(_gradients, (model, image, detail))
-    # They are linear: the energy of image + g detail is a + 2 b g + c g^2.
-    a, b, c = of_image @ of_image, of_image @ of_detail, of_detail @ of_detail
-    missing = a - of_model @ of_model
+    grey, blurred = _grey(image), _blurred(image)
+    detail = grey - _grey(blurred)
+    # Gradients are linear: the energy of image + g detail is a + 2 b g + c g^2.
+    a, b, c = _energy(grey, grey), _energy(grey, detail), _energy(detail, detail)
+    of_model = _grey(model)
+    missing = a - _energy(of_model, of_model)
     if missing >= 0 or c <= 0:
         return image
-    gain = (np.sqrt(b * b - c * missing) - b) / c
-    return (image + np.float32(min(gain, _MOST_SHARPENED)) * detail).clip(0.0, 255.0)
+    gain = np.float32(min((np.sqrt(b * b - c * missing) - b) / c, _MOST_SHARPENED))
+    blurred *= -gain
+    blurred += (1 + gain) * image
+    return blurred.clip(0.0, 255.0, out=blurred)
 
 
 def _blurred(image):
     """By [1 2 1] / 4 along both axes, edges repeated."""
+    if has_flow():
+        import cv2
+
+        kernel = np.float32([0.25, 0.5, 0.25])
+        border = cv2.BORDER_REPLICATE
+        return cv2.sepFilter2D(image, -1, kernel, kernel, borderType=border)
+    from scipy import ndimage
+
     for axis in (0, 1):
-        pads = [(0, 0)] * 3
-        pads[axis] = (1, 1)
-        padded = np.moveaxis(np.pad(image, pads, mode="edge"), axis, 0)
-        beside = np.moveaxis(padded[:-2] + padded[2:], 0, axis)
-        image = np.float32(0.5) * image + np.float32(0.25) * beside
+        image = ndimage.convolve1d(image, [0.25, 0.5, 0.25], axis, mode="nearest")
     return image
 
 
-def _gradients(image):
-    """Those of grey, down and along, scaled so that their squares add up to means."""
-    grey = _grey(image)
-    found = (np.diff(grey, axis=axis) for axis in (0, 1))
-    return np.concatenate([(d / np.sqrt(d.size or 1)).ravel() for d in found])
+def _energy(one, other):
+    """Of two greys, the mean product of their gradients, down and along."""
+    total = 0.0
+    for axis in (0, 1):
+        products = np.diff(one, axis=axis) * np.diff(other, axis=axis)
+        total += float(products.mean()) if products.size else 0.0
+    return total
 
 
 def _grey(image):
