@@ -63,6 +63,13 @@ def add_saving(made: cli.Parser) -> None:
         help="leave photos out whose result is there",
     )
     made.add_argument(
+        "--shard",
+        type=_shard,
+        metavar="I/N",
+        help="do the I-th of N equal shares of the photos, 1/8 to 8/8: for eight "
+        "processes, on as many machines, that together do all",
+    )
+    made.add_argument(
         "--strip-metadata",
         action="store_true",
         help="leave out date, place, camera and resolution, which are kept otherwise",
@@ -80,6 +87,15 @@ def _format(text: str) -> str:
     if text not in FORMATS:
         raise argparse.ArgumentTypeError(f"{text!r}: use one of {', '.join(FORMATS)}")
     return f".{text}"
+
+
+def _shard(text: str) -> tuple[int, int]:
+    parts = text.split("/")
+    if len(parts) == 2 and all(part.isascii() and part.isdigit() for part in parts):
+        index, count = map(int, parts)
+        if 1 <= index <= count:
+            return index, count
+    raise argparse.ArgumentTypeError(f"{text!r}: use I/N, from 1/N to N/N")
 
 
 def _quality(text: str) -> int:

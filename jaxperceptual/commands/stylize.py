@@ -43,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
     with pipes.piped(args.photos, args.output, args.format) as (photos, output):
         label = "styles" if args.sheet else "stylized"
         todo = jobs.plan(photos, output, label=label, suffix=args.format)
+        if args.shard:
+            todo = jobs.share(todo, *args.shard)
         if args.skip_existing:
             todo = jobs.to_do(todo, "stylize")
         return jobs.run_jobs(_results(args, todo), todo, "stylize") if todo else 0

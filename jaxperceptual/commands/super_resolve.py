@@ -39,6 +39,8 @@ def run(args: argparse.Namespace) -> int:
     with pipes.piped(args.photos, args.output, args.format) as (photos, output):
         label = f"x{restorer.factor}"
         todo = jobs.plan(photos, output, label=label, suffix=args.format)
+        if args.shard:
+            todo = jobs.share(todo, *args.shard)
         if args.skip_existing:
             todo = jobs.to_do(todo, "super_resolve")
         results = batches.restore_files(

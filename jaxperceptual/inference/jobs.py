@@ -96,6 +96,14 @@ def plan(
     return jobs
 
 
+def share(jobs: Sequence[Job], index: int, count: int) -> list[Job]:
+    """Every `count`-th job, from the `index`-th (1 and up) on.
+
+    Names were given before, so that processes with a share each agree on them.
+    """
+    return list(jobs[index - 1 :: count])
+
+
 def to_do(jobs: Sequence[Job], prog: str) -> list[Job]:
     """Those whose output is not there yet; the others are told of."""
     missing = [job for job in jobs if not job.target.exists()]

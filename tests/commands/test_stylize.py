@@ -293,6 +293,28 @@ def test_of_an_animation_one_frame_and_a_word(stylize):
     )
 
 
+def test_shares_together_are_all(stylize):
+    for i in range(5):
+        save(f"in/{i}.png", seed=i)
+    save("in/0.gif", seed=9)
+    whole = stylize("in", "-o", "whole")
+    assert whole[0] == 0
+    of_each = []
+    for i in (1, 2, 3):
+        assert (
+            stylize("in", "-o", "out", "--shard", f"{i}/3", "--skip-existing")[0] == 0
+        )
+        of_each.append(len(files("out")))
+    assert of_each == [2, 4, 6] and files("out") == files("whole")
+    for name in files("out"):
+        assert Path("out", name).read_bytes() == Path("whole", name).read_bytes()
+    # More shares than photos: some have nothing to do.
+    assert stylize("in", "-o", "more", "--shard", "7/8")[0] == 0
+    for wrong in ("0/3", "4/3", "3", "a/b", "1/0"):
+        code, _, err = stylize("in", "-o", "out", "--shard", wrong)
+        assert code == 2 and f"'{wrong}': use I/N, from 1/N to N/N" in err
+
+
 def test_a_terminal_of_another_encoding(model, tmp_path):
     save(tmp_path / "caf\u00e9 \u2603.png", 8, 8)
     command = [sys.executable, str(SCRIPT), "--model", str(model), "--strength=0"]
