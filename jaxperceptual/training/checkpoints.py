@@ -1,5 +1,6 @@
 """A run on disk: everything that continuing it bit for bit takes."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,10 @@ import orbax.checkpoint as ocp
 
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.training.step import TrainState
+
+
+class DamagedCheckpoint(InputError):
+    """A checkpoint that cannot be read."""
 
 
 class Checkpoints:
@@ -40,6 +45,18 @@ class Checkpoints:
         """The newest whole checkpoint's step."""
         return self._manager.latest_step()
 
+    def steps(self) -> list[int]:
+        """Of those that there are, the newest first."""
+        return sorted(self._manager.all_steps(), reverse=True)
+
+    def set_aside(self, step: int) -> Path:
+        """Renames a damaged checkpoint, so that its step may be saved again."""
+        aside = self.path / f"{step}.damaged"
+        shutil.rmtree(aside, ignore_errors=True)  # of an earlier time
+        (self.path / str(step)).rename(aside)
+        self._manager.reload()
+        return aside
+
     def save(self, state: TrainState, record: dict[str, Any]) -> None:
         """Starts writing; `state` is on the host and must not change meanwhile."""
         step = int(state.step)
@@ -54,11 +71,14 @@ class Checkpoints:
         )
 
     def record(self, step: int) -> dict[str, Any]:
-        """The JSON record saved with a step."""
+        """The JSON record saved with a step; DamagedCheckpoint if it cannot be read."""
         return self._read(step, record=ocp.args.JsonRestore())["record"]
 
     def restore(self, step: int, like: TrainState) -> TrainState:
-        """The state of a step, arrays on the host, shaped as `like`."""
+        """The state of a step, arrays on the host, shaped as `like`.
+
+        DamagedCheckpoint if it cannot be read.
+        """
         abstract = jax.tree.map(
             lambda x: np.zeros(np.shape(x), np.asarray(x).dtype), like
         )
@@ -70,9 +90,9 @@ class Checkpoints:
             return self._manager.restore(step, args=ocp.args.Composite(**items))
         except (ValueError, KeyError, TypeError, OSError) as error:
             reason = str(error).strip().partition("\n")[0][:200]
-            raise InputError(
-                f"checkpoint {self.path / str(step)} cannot be read ({reason}); "
-                "delete it to go on from an earlier one, or choose another --workdir."
+            raise DamagedCheckpoint(
+                f"checkpoint {self.path / str(step)} cannot be read ({reason}), and "
+                "there is no good one before it; choose another --workdir."
             ) from error
 
     def wait(self) -> None:

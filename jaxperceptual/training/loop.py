@@ -6,7 +6,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -20,6 +20,8 @@ from jaxperceptual.training.checkpoints import Checkpoints
 from jaxperceptual.training.devices import replicate, unreplicate
 from jaxperceptual.training.step import TrainState, fit
 
+DEAD = 20  # steps without a gradient, after which a run is ended
+
 
 @dataclasses.dataclass
 class Loop:
@@ -31,6 +33,7 @@ class Loop:
     checkpoints: Checkpoints
     record: dict[str, Any]
     publish: Callable[[TrainState], Any]  # writes the network, beside the checkpoint
+    dead: int = 0  # steps, the last ones, whose gradient was 0
 
     def __call__(
         self, train_step, state, frozen, loader, sampler
@@ -99,27 +102,40 @@ class Loop:
         return state, stopped
 
     def _finite(self, step: int, on_device) -> dict[str, float]:
-        """The metrics of the dispatch's last step; InputError if one is not finite."""
+        """The metrics of the dispatch's last step.
+
+        InputError if one is not finite, or if the gradient has died.
+        """
         metrics = {k: v[0] for k, v in jax.device_get(on_device).items()}
         # The loss first where it is shown; where it is to blame, the terms first.
         for name in sorted(metrics, key=lambda name: name in ("loss", "grad_norm")):
             bad = ~np.isfinite(metrics[name])
             if bad.any():
-                self.checkpoints.wait()
-                latest = self.checkpoints.latest()
-                kept = (
-                    f"the last good checkpoint is step {latest}, kept in {self.workdir}"
-                    if latest is not None
-                    else "there is no checkpoint yet"
-                )
                 at = step - len(bad) + 1 + int(bad.argmax())
-                raise InputError(
-                    f"step {at}: {name} is {metrics[name][bad.argmax()]}; {kept}. "
-                    "Lower --config.optimizer.learning_rate or the weights, in "
-                    "a new --workdir."
-                )
+                self._end(f"step {at}: {name} is {metrics[name][bad.argmax()]}")
+        for norm in metrics["grad_norm"]:
+            self.dead = 0 if norm else self.dead + 1
+        if self.dead >= DEAD:
+            self._end(
+                f"step {step}: the gradient has been 0 for {self.dead} steps, so that "
+                "nothing is learnt any more (are outputs all black or white?)"
+            )
         names = ["loss", *(name for name in metrics if name != "loss")]
         return {name: float(metrics[name][-1]) for name in names}
+
+    def _end(self, reason: str) -> NoReturn:
+        """Ends a run that leads nowhere; InputError says why, and what there is."""
+        self.checkpoints.wait()
+        latest = self.checkpoints.latest()
+        kept = (
+            f"the last good checkpoint is step {latest}, kept in {self.workdir}"
+            if latest is not None
+            else "there is no checkpoint yet"
+        )
+        raise InputError(
+            f"{reason}; {kept}. Lower --config.optimizer.learning_rate or the weights, "
+            "in a new --workdir."
+        )
 
 
 def room_for_photos(devices: list[jax.Device]) -> int:

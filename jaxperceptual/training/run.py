@@ -26,7 +26,7 @@ from jaxperceptual.networks import pretrained, registry
 from jaxperceptual.networks.model_file import Model, write_model
 from jaxperceptual.networks.trained import Trained
 from jaxperceptual.training import checks, initial, reporting
-from jaxperceptual.training.checkpoints import Checkpoints
+from jaxperceptual.training.checkpoints import Checkpoints, DamagedCheckpoint
 from jaxperceptual.training.devices import DEVICES, devices_for
 from jaxperceptual.training.loop import Loop, room_for_photos
 from jaxperceptual.training.optimizer import make_optimizer, with_counts
@@ -150,17 +150,9 @@ def resume(
 
     Raises InputError if the folder holds another run, or the run cannot start so.
     """
-    latest = checkpoints.latest()
+    latest, old = checkpoints.latest(), run.record
     if latest is not None:
-        old = checkpoints.record(latest)
-        checks.check_same_run(old, run.record, workdir, latest)
-        was = config_files.unflatten(records.completed(old["config"]))
-        tx = make_optimizer(**was.optimizer, trained=was.trained)
-        like = fresh._replace(opt_state=tx.init(fresh.params))
-        state = checkpoints.restore(latest, like)
-        state = state._replace(
-            opt_state=with_counts(state.opt_state, fresh.opt_state, latest)
-        )
+        latest, old, state = _newest(run, fresh, checkpoints, workdir)
         print(f"continuing {workdir} from step {latest}")
         origin = old.get("init")
     elif (name := run.config.get("init", "")) not in initial.NONE:
@@ -181,6 +173,36 @@ def resume(
     if origin:
         run = dataclasses.replace(run, record=run.record | {"init": origin})
     return run, run.record if latest is None else old, state
+
+
+def _newest(
+    run: Run, fresh: TrainState, checkpoints: Checkpoints, workdir: Path
+) -> tuple[int, dict[str, Any], TrainState]:
+    """Step, record and state of the newest checkpoint that can be read.
+
+    Those after it are set aside, and it is said. Raises InputError if there is none, or
+    if it is of another run.
+    """
+    damaged: dict[int, DamagedCheckpoint] = {}
+    for step in checkpoints.steps():
+        try:
+            old = checkpoints.record(step)
+            checks.check_same_run(old, run.record, workdir, step)
+            was = config_files.unflatten(records.completed(old["config"]))
+            tx = make_optimizer(**was.optimizer, trained=was.trained)
+            like = fresh._replace(opt_state=tx.init(fresh.params))
+            state = checkpoints.restore(step, like)
+        except DamagedCheckpoint as error:
+            damaged[step] = error
+            continue
+        for late in damaged:
+            aside = checkpoints.set_aside(late)
+            print(f"the checkpoint of step {late} cannot be read; it is {aside} now")
+        state = state._replace(
+            opt_state=with_counts(state.opt_state, fresh.opt_state, step)
+        )
+        return step, old, state
+    raise next(iter(damaged.values()))
 
 
 def go_on(

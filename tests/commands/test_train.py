@@ -272,17 +272,36 @@ def test_two_processes_cannot_share_a_run(capsys, monkeypatch, tmp_path):
     assert "another train is running in it" in line
 
 
-def test_damaged_checkpoint(uninterrupted, folder, capsys, monkeypatch, tmp_path):
+@pytest.mark.parametrize("item", ["state", "record"])
+def test_of_damaged_checkpoints_the_newest_good_one_is_used(
+    item, uninterrupted, folder, capsys, tmp_path
+):
+    """And it ends as if nothing had been."""
     workdir = tmp_path / "run"
     shutil.copytree(uninterrupted, workdir)
-    newest = workdir / "checkpoints" / str(STEPS)
     arguments = [*SMOKE, f"--data={folder}", f"--workdir={workdir}"]
-    for item in ("state", "record"):
-        for path in (newest / item).rglob("*"):
+
+    def damage(step):
+        for path in (workdir / "checkpoints" / str(step) / item).rglob("*"):
             if path.is_file():
-                path.write_bytes(b"")
-        line = fails(capsys, *arguments)
-        assert f"checkpoints/{STEPS} cannot be read" in line and "delete it" in line
+                path.write_bytes(path.read_bytes()[:-5] if item == "state" else b"")
+
+    damage(STEPS)
+    assert train(*arguments) == 0
+    out = capsys.readouterr().out
+    aside = workdir / "checkpoints" / f"{STEPS}.damaged"
+    assert f"step {STEPS} cannot be read; it is {aside} now" in out
+    assert f"continuing {workdir} from step 24" in out and aside.is_dir()
+    ours, theirs = read_model(workdir), read_model(uninterrupted)
+    for a, b in zip(
+        jax.tree.leaves(ours.variables), jax.tree.leaves(theirs.variables), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+    for step in (21, 24, STEPS):
+        damage(step)
+    line = fails(capsys, *arguments)
+    assert f"checkpoints/{STEPS} cannot be read" in line and "no good one" in line
+    assert (workdir / "checkpoints" / "21").is_dir()  # nothing is set aside then
 
 
 @pytest.mark.slow
@@ -350,6 +369,16 @@ def test_non_finite_loss_stops_with_step_and_term(
     line = fails(capsys, *arguments)
     assert "step 1: tv is inf" in line and "there is no checkpoint yet" in line
     assert not (tmp_path / "run" / pretrained.FILE_NAME).exists()
+
+
+def test_a_dead_gradient_ends_a_run(folder, capsys, tmp_path):
+    arguments = [*SMOKE, f"--data={folder}", f"--workdir={tmp_path / 'run'}"]
+    arguments += ["--config.data.num_workers=0", "--config.objective.tv_weight=1e-44"]
+    arguments += ["--config.objective.content.relu2_2=0"]
+    arguments += ["--config.objective.style.relu1_2=0"]
+    line = fails(capsys, *arguments)
+    assert "step 20: the gradient has been 0 for 20 steps" in line
+    assert f"kept in {tmp_path / 'run'}" in line
 
 
 @pytest.mark.slow
