@@ -1,6 +1,6 @@
 """The gallery, trained on so that strokes stay when a photo moves: for video.
 
-What its weight does, and what it costs: docs/video.md.
+What its weight does, and what it costs: docs/video.md#steady.
 """
 
 from jaxperceptual.configs import gallery

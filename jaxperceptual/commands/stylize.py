@@ -105,7 +105,7 @@ def _table(name: str | None) -> str:
     for style, image in model.styles.items():
         title = model.trained.config.get(f"styles.{style}.title")
         lines.append(f"  {style:{width}}{title or image.get('name', '')}".rstrip())
-    alone = [n for n in pretrained_names() if n.startswith("style_")]
+    alone = [n for n in pretrained_names() if n.startswith(("style_", f"{GALLERY}_"))]
     if name is None and alone:
         lines += ["--model NAME", *(f"  {n}" for n in alone)]
     return "\n".join(lines)

@@ -23,7 +23,7 @@ HARDLY_WORSE = 0.5
 
 
 def task_of(name):
-    style = name.startswith("style") or name == pretrained.GALLERY
+    style = name.startswith(("style", pretrained.GALLERY))
     return "style" if style else "restoration"
 
 
