@@ -26,7 +26,7 @@ def parser() -> cli.Parser:
         "--tanh",
         action="store_true",
         help="the network ends in 150 tanh, as some versions of rrmina's do: the file "
-        "does not tell; without it, pictures would be black, white and garish",
+        "does not tell; without it their pictures are all but black",
     )
     return made
 

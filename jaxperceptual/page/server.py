@@ -11,7 +11,7 @@ Whatever is refused is a status and a sentence.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Collection, Coroutine
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterator
 from concurrent import futures
 from pathlib import Path
 
@@ -53,18 +53,25 @@ class Line:
         """For how many seconds nobody has waited."""
         return 0.0 if self.waiting else time.monotonic() - self._last
 
-    async def __call__(self, function, *args):
-        """`function(*args)`, there. Raises Busy, and TimeoutError."""
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """A place in it, taken before a photo is read: so many are in memory at most.
+
+        Raises Busy.
+        """
         if self.waiting >= self._max_waiting:
             raise Busy
         self.waiting += 1
-        future = self._pool.submit(function, *args)
         try:
-            async with asyncio.timeout(self._timeout):
-                return await asyncio.wrap_future(future)
+            yield
         finally:
             self.waiting -= 1
             self._last = time.monotonic()
+
+    async def __call__(self, function, *args):
+        """`function(*args)`, in the thread. Raises TimeoutError."""
+        async with asyncio.timeout(self._timeout):
+            return await asyncio.wrap_future(self._pool.submit(function, *args))
 
     async def unasked(self, function, *args) -> None:
         """Work that nobody waits for, in the same thread."""
@@ -131,6 +138,15 @@ def application(
 
     async def picture(request: Request) -> Response:
         try:
+            with line.place():
+                return await picture_of(request)
+        except Busy:
+            return PlainTextResponse(
+                f"{max_waiting} photos are waiting already; try again in a moment.", 503
+            )
+
+    async def picture_of(request: Request) -> Response:
+        try:
             wish = studio.Wish.parse(request.query_params)
             async with asyncio.timeout(UPLOAD_TIMEOUT):
                 data = await _body(request, most)
@@ -150,10 +166,6 @@ def application(
             encoded = await _unless_gone(request, made)
         except InputError as error:
             return PlainTextResponse(sentence(error), 422)
-        except Busy:
-            return PlainTextResponse(
-                f"{max_waiting} photos are waiting already; try again in a moment.", 503
-            )
         except TimeoutError:
             return PlainTextResponse(
                 f"This took more than {timeout:g} s; use a smaller size.", 504

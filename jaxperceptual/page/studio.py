@@ -100,6 +100,7 @@ class Studio:
             self.default = pretrained.DEFAULT_STYLE
         self._is_gallery = bool(read.styles)
         self.model = read
+        self._thumbnails: dict[str, bytes | None] = {}
         self._begin()
 
     def _begin(self):
@@ -133,10 +134,17 @@ class Studio:
 
     def thumbnail(self, name: str) -> bytes | None:
         """A style's painting as a small WebP; None where it is not at hand."""
+        if name not in self.styles:
+            return None
+        if name not in self._thumbnails:
+            self._thumbnails[name] = self._painting(name)
+        return self._thumbnails[name]
+
+    def _painting(self, name):
         told = self.model.styles.get(name, {}).get("name")
         told = told or (self.model.trained.style or {}).get("name")
         path = config_files.FOLDER / "styles" / os.path.basename(told or "")
-        if name not in self.styles or not told or not path.is_file():
+        if not told or not path.is_file():
             return None
         picture = reading.load_rgb(path, at_least=THUMBNAIL)
         w, h = picture.size
