@@ -19,6 +19,7 @@ from jaxperceptual.networks.model_file import Model
 from jaxperceptual.networks.style_net import NUM_RESIDUAL_BLOCKS
 from jaxperceptual.networks.trained import Trained
 
+_KINDS = (".weight", ".bias")
 _WRAPPINGS = ("module.", "_orig_mod.")  # of DataParallel, of torch.compile
 
 
@@ -70,7 +71,7 @@ def read_foreign(path: str | os.PathLike, *, tanh: bool = False) -> Model:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; check the path.")
-    tensors, _ = containers.read(path, lambda name, metadata: True)
+    tensors, _ = containers.read(path, lambda name, _: name.endswith(_KINDS))
     tensors = {_unwrapped(name): value for name, value in tensors.items()}
     firsts = [f"{layout.names['conv1'][0]}.weight" for layout in LAYOUTS]
     layout = next(

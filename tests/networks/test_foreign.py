@@ -59,7 +59,9 @@ def photo(h, w):
 @pytest.mark.parametrize("layout", foreign.LAYOUTS, ids=["examples", "rrmina"])
 def test_it_paints_as_there(layout, tmp_path, capsys):
     state = state_of(layout)
-    torch.save({f"module.{k}": v for k, v in state.items()}, tmp_path / "theirs.pth")
+    saved = {f"module.{k}": v for k, v in state.items()}
+    saved["module.in1.num_batches_tracked"] = torch.tensor(5)  # of older versions
+    torch.save(saved, tmp_path / "theirs.pth")
     target = tmp_path / "ours.safetensors"
     assert Command("convert_model")(tmp_path / "theirs.pth", "-o", target) == 0
     assert layout.project in capsys.readouterr().out
