@@ -11,7 +11,7 @@ from jaxperceptual.core import cli, config_files
 from jaxperceptual.losses.goal import build_goal
 from jaxperceptual.losses.style_image import read_style
 from jaxperceptual.networks import registry
-from jaxperceptual.networks.model_file import Model
+from jaxperceptual.networks.model_file import Model, write_model
 from jaxperceptual.networks.trained import Trained
 
 ROOT = Path(__file__).parents[1]
@@ -56,6 +56,13 @@ def style_model(metadata=None, *, seed=0, **net):
     metadata: what the file's header says of the training.
     """
     return _model("style", SMALL_NET | net, metadata, seed, shifts=(0.5, 1.5))
+
+
+def write_gallery(path, styles):
+    """A file with a small gallery of random weights; `styles` as `Model` has them."""
+    made = style_model(norm="instance", num_styles=len(styles))
+    write_model(path, made._replace(styles=styles))
+    return path
 
 
 def restoration_model(metadata=None, **net):

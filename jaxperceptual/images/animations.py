@@ -14,7 +14,7 @@ from jaxperceptual.images.reading import fit, reason_of
 
 _UNSAID = 100  # ms: what browsers take for no time at all
 _FORMATS = {".gif": "GIF", ".webp": "WEBP"}
-MOVING_SUFFIXES = (".gif", ".webp", ".apng", ".png")  # may hold more than one
+MOVING_SUFFIXES = (".gif", ".webp", ".apng")  # may hold more than one
 
 
 def read_animation(

@@ -17,11 +17,10 @@ from browsing import (
     shown,
     until,
 )
-from helpers import ROOT, Command, style_model
+from helpers import ROOT, Command, write_gallery
 from PIL import Image
 
 from jaxperceptual.networks import pretrained
-from jaxperceptual.networks.model_file import write_model
 
 pytestmark = pytest.mark.slow
 STYLES = {"wave": {"name": "wave.jpg", "sha256": "1"}, "dots": {}, "lines": {}}
@@ -30,9 +29,7 @@ STYLES = {"wave": {"name": "wave.jpg", "sha256": "1"}, "dots": {}, "lines": {}}
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / pretrained.FILE_NAME
-    made = style_model(norm="instance", num_styles=3)
-    write_model(path, made._replace(styles=STYLES))
-    return path
+    return write_gallery(path, STYLES)
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,12 @@ import threading
 import numpy as np
 import pytest
 from browsing import after, as_file, browser, choose, downloaded, opened, put
-from helpers import Command, style_model
+from helpers import Command, write_gallery
 from PIL import Image
 
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.inference.stylizer import Stylizer
 from jaxperceptual.networks import pretrained
-from jaxperceptual.networks.model_file import write_model
 from jaxperceptual.page import onnxruntime_web, site
 
 pytest.importorskip("onnx")
@@ -25,9 +24,7 @@ STYLES = {"wave": {"name": "wave.jpg", "sha256": "1"}, "dots": {}, "lines": {}}
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / pretrained.FILE_NAME
-    made = style_model(norm="instance", num_styles=3)
-    write_model(path, made._replace(styles=STYLES))
-    return path
+    return write_gallery(path, STYLES)
 
 
 def test_a_folder_whole_or_not_at_all(model, tmp_path, monkeypatch):

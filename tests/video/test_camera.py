@@ -8,14 +8,13 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import ROOT, Command, style_model
+from helpers import ROOT, Command, write_gallery
 from PIL import Image
 
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.images.reading import read_image
 from jaxperceptual.inference.stylizer import Stylizer
 from jaxperceptual.networks import pretrained
-from jaxperceptual.networks.model_file import write_model
 from jaxperceptual.video import camera
 
 cv2 = pytest.importorskip("cv2")
@@ -25,9 +24,7 @@ STYLES = {"wave": {}, "dots": {}, "lines": {}}
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / pretrained.FILE_NAME
-    made = style_model(norm="instance", num_styles=3)
-    write_model(path, made._replace(styles=STYLES))
-    return path
+    return write_gallery(path, STYLES)
 
 
 class Window:
