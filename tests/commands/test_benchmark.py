@@ -61,7 +61,6 @@ def table(tmp_path_factory):
     return report, (folder / "table1.md").read_text()
 
 
-@pytest.mark.slow
 def test_reports_what_was_measured_and_where(report):
     report, _ = report
     header = report["header"]
@@ -83,7 +82,6 @@ def test_reports_what_was_measured_and_where(report):
         assert {k: row[k] for k in (*facts, *shared)} == facts | shared
 
 
-@pytest.mark.slow
 def test_every_variant_agrees_and_has_times(report):
     report, text = report
     for row in report["results"]:

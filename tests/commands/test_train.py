@@ -272,9 +272,7 @@ def test_two_processes_cannot_share_a_run(capsys, monkeypatch, tmp_path):
     assert "another train is running in it" in line
 
 
-@pytest.mark.parametrize(
-    "item", ["state", pytest.param("record", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("item", ["state", "record"])
 def test_of_damaged_checkpoints_the_newest_good_one_is_used(
     item, uninterrupted, folder, capsys, tmp_path
 ):
