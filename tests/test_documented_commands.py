@@ -43,6 +43,7 @@ SMALL = {
     "--config.data.image_size=48 --config.style_size=64 --config.data.batch_size=1 "
     "--config.optimizer.warmup_steps=0",
     "readme_pictures": "",
+    "scaling": "--config.style_size=64",
     "first_picture": "--num 2 --repeats 1",
     "page_latency": "--sizes 64 --repeats 1",
     "videos": "--size 48 --num 3 --rate-sizes 48 --seconds 0.3",
@@ -60,6 +61,8 @@ def runnable():
         command = name.rpartition(".")[2]
         # Without what it works on it is but a mention; and stand-ins are no names.
         stand_in = {"NAME", "SOURCE", "mine.py"} & {*arguments}
+        if "--distributed" in arguments or "--coordinator" in arguments:
+            continue  # `training/test_distributed.py`
         works_on = re.search(
             r"photo|--list|--data|--config|vgg16|mosaic|-o |\.npz", line
         )

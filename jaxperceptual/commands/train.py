@@ -33,7 +33,24 @@ def parser() -> cli.Parser:
     )
     add("--data", help="folder, .tar, tfds:NAME or embedded")
     add("--workdir", help="run folder (default: runs/CONFIG)")
+    add(
+        "--distributed",
+        action="store_true",
+        help="one of many processes, in a cluster that JAX knows (SLURM, Open MPI, "
+        "GKE, TPU)",
+    )
+    add("--coordinator", metavar="HOST:PORT", help="elsewhere: where process 0 is")
+    add("--num-processes", type=int, metavar="N", help="of how many")
+    add("--process-id", type=int, metavar="I", help="which this is, from 0")
     return made
+
+
+def join(args: argparse.Namespace) -> None:
+    given = (args.coordinator, args.num_processes, args.process_id)
+    if args.distributed or given != (None, None, None):
+        from jaxperceptual.core import distributed
+
+        distributed.join(*given)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -2,19 +2,23 @@
 
 A command is a module with `parser()` and `run(args)`; `CACHED = False` in it keeps what
 is compiled out of the cache. JAX is imported between the two, so that `--help` and a
-wrong flag answer at once.
+wrong flag answer at once. Where a command has `join(args)`, that comes first: after it
+the process may be one of many.
 """
 
 import argparse
 import codecs
 import shlex
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
 from jaxperceptual.core.errors import InputError
+
+_DISTRIBUTED = "jaxperceptual.core.distributed"  # imported where there are others
 
 
 class Parser(argparse.ArgumentParser):
@@ -58,6 +62,8 @@ def call(command: ModuleType, argv: Sequence[str]) -> int:
 
     from jaxperceptual.core import compilation, machine, memory, precision
 
+    if hasattr(command, "join"):
+        command.join(args)
     memory.keep_freed_memory()
     machine.check_platforms()
     precision.use_float32()
@@ -88,6 +94,13 @@ def main(command: ModuleType, argv: Sequence[str]) -> NoReturn:
     except KeyboardInterrupt:
         print(f"{prog}: interrupted", file=sys.stderr)
         code = 130
+    except Exception:
+        if _DISTRIBUTED not in sys.modules:
+            raise
+        traceback.print_exc()
+        code = 1
+    if module := sys.modules.get(_DISTRIBUTED):
+        module.end(code)
     raise SystemExit(code)
 
 

@@ -46,6 +46,8 @@ class Loader:
       batch_size: Images a batch.
       image_size: Side of the square, pixels.
       start: Batches to pass over, without decoding them.
+      part: (i, n): of each batch the i-th of n equal parts alone, in its order; a
+        process of many has its own.
       crop: What makes a photo square: "stretch"; "random", a square from a random
         place, its side 1 / 1.5 to 1 times the photo's short side, scaled; or "patch",
         from a random place too, but of the photo's own pixels, not scaled: smaller
@@ -84,6 +86,7 @@ class Loader:
         batch_size: int,
         image_size: int,
         start: int = 0,
+        part: tuple[int, int] = (0, 1),
         crop: str = "stretch",
         flip: bool = False,
         num_workers: int = 0,
@@ -97,6 +100,13 @@ class Loader:
         _check_range("batch_size", batch_size, 1)
         _check_range("image_size", image_size, 1)
         _check_range("start", start, 0)
+        which, parts = part
+        _check_range("part", which, 0, parts - 1)
+        if batch_size % parts:
+            raise InputError(
+                f"batch_size={batch_size} does not divide into {parts} parts; use a "
+                f"multiple of {parts}."
+            )
         _check_range("num_workers", num_workers, 0)
         check_crop(crop, str(source), cache)
         self._source = sources.open_source(
@@ -132,10 +142,10 @@ class Loader:
             .random_map(_Pick(photos.take, mirror, self.num_images))
             # Batches before workers: Grain deals whole batches out to the workers
             # and takes them back in turn, so their number does not show.
-            .batch(batch_size, drop_remainder=True, batch_fn=_stack)
-        )[start:]
+            .batch(batch_size // parts, drop_remainder=True, batch_fn=_stack)
+        )[which::parts][start:]
         self._dataset = workers.prefetch(
-            dataset, num_workers, batch_size * photos.num_bytes
+            dataset, num_workers, batch_size // parts * photos.num_bytes
         )
 
     @functools.cached_property

@@ -21,7 +21,8 @@ class Checkpoints:
 
     A checkpoint holds the state (parameters, statistics, optimiser state, step) and a
     JSON record (data position, configuration). Orbax writes under a temporary name and
-    renames, so a killed process leaves whole checkpoints only.
+    renames, so a killed process leaves whole checkpoints only. Of many processes the
+    first alone has them: states are equal on all devices.
 
     keep_last: how many of the newest to keep.
     keep_every_steps: besides those, all at multiples of this; 0 for none.
@@ -31,6 +32,7 @@ class Checkpoints:
         if keep_last < 1:
             raise InputError(f"keep_last={keep_last}; keep at least 1 checkpoint.")
         self.path = workdir / "checkpoints"
+        self.path.mkdir(exist_ok=True)
         self._manager = ocp.CheckpointManager(
             self.path.absolute(),
             options=ocp.CheckpointManagerOptions(
@@ -38,6 +40,10 @@ class Checkpoints:
                 keep_period=keep_every_steps or None,
                 # Remains of a killed process, never a whole checkpoint.
                 cleanup_tmp_directories=True,
+                create=False,  # orbax leaves it to us where one of many writes
+                multiprocessing_options=ocp.options.MultiprocessingOptions(
+                    primary_host=0, active_processes={0}
+                ),
             ),
         )
 

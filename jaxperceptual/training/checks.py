@@ -103,6 +103,8 @@ def check_same_run(old: dict, new: dict, workdir: Path, step: int) -> None:
     )
 
     def is_free(key: str) -> bool:
+        if key == "devices":  # the batch is that of all, however many
+            return True
         name = key.removeprefix("config.")
         if name.removeprefix("optimizer.") in _RATE_KEYS:
             return True

@@ -1,7 +1,10 @@
-"""The device axis of `pmap`: local devices, copies on each, slices of a batch.
+"""The device axis of `pmap`: devices, copies on each, slices of a batch.
 
-Of one host; `step` maps the update over it.
+Of all processes (`core.distributed`), the first one's devices first; arrays go to and
+come from this process's own. `step` maps the update over them.
 """
+
+from collections import defaultdict
 
 import jax
 import numpy as np
@@ -12,23 +15,45 @@ DEVICES = "devices"
 
 
 def devices_for(batch_size: int) -> list[jax.Device]:
-    """As many local devices as the batch divides over; says so if some stay idle.
+    """As many devices as the batch divides over; says so if some stay idle.
 
-    Raises InputError in one of many processes: each would train a network of its own.
+    Of each process equally many. Raises InputError for a batch that does not divide
+    over the processes.
     """
-    if jax.process_count() > 1:
+    of = defaultdict(list)
+    for device in jax.devices():
+        of[device.process_index].append(device)
+    least = min(len(devices) for devices in of.values())
+    counts = [n for n in range(1, least + 1) if batch_size % (n * len(of)) == 0]
+    if not counts:
         raise InputError(
-            f"process {jax.process_index()} of {jax.process_count()}: training over "
-            "many hosts is not supported; start one process with one host's devices."
+            f"data.batch_size={batch_size} does not divide over {len(of)} processes; "
+            f"use a multiple of {len(of)}."
         )
-    devices = jax.local_devices()
-    count = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
-    if count < len(devices):
+    for devices in of.values():
+        devices.sort(key=lambda device: device.id)
+    chosen = [device for i in sorted(of) for device in of[i][: counts[-1]]]
+    if len(chosen) < jax.device_count():
         print(
-            f"using {count} of {len(devices)} devices: data.batch_size={batch_size} "
-            "divides over no more"
+            f"using {len(chosen)} of {jax.device_count()} devices: "
+            f"data.batch_size={batch_size} divides over no more"
         )
-    return devices[:count]
+    return chosen
+
+
+def own(devices: list[jax.Device]) -> list[jax.Device]:
+    """Those of this process."""
+    return [d for d in devices if d.process_index == jax.process_index()]
+
+
+def largest(number: int, devices: list[jax.Device]) -> jax.Array | int:
+    """Of all processes' numbers, which is known when the devices get there."""
+    if jax.process_count() == 1:
+        return number
+    here = np.full(len(own(devices)), number, np.int32)
+    return jax.pmap(
+        lambda x: jax.lax.pmax(x, DEVICES), axis_name=DEVICES, devices=devices
+    )(here)
 
 
 def replicate(tree, devices: list[jax.Device] | None = None):
@@ -41,7 +66,8 @@ def replicate(tree, devices: list[jax.Device] | None = None):
         return tree
 
     def stack(x):
-        return np.broadcast_to(np.asarray(x)[None], (len(devices), *np.shape(x)))
+        copies = (len(own(devices)), *np.shape(x))
+        return np.broadcast_to(np.asarray(x)[None], copies)
 
     return jax.pmap(lambda x: x, axis_name=DEVICES, devices=devices)(
         jax.tree.map(stack, tree)
@@ -51,9 +77,12 @@ def replicate(tree, devices: list[jax.Device] | None = None):
 def unreplicate(tree):
     """The first device's copy, on the host, in memory of its own."""
     # A copy: on a CPU an array may be a view of a buffer that the next step reuses.
-    return jax.tree.map(
-        lambda x: np.array(np.asarray(x.addressable_shards[0].data)[0]), tree
-    )
+    return jax.tree.map(lambda x: np.array(np.asarray(first_of(x))[0]), tree)
+
+
+def first_of(x: jax.Array) -> jax.Array:
+    """[1 ...], what this process's first device has of an array [devices ...]."""
+    return x.addressable_shards[0].data
 
 
 def shard(images: np.ndarray, num_devices: int) -> np.ndarray:

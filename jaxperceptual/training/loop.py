@@ -1,23 +1,27 @@
 """The loop over updates, and its effects on the run folder."""
 
-import contextlib
 import dataclasses
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, NoReturn
+from collections.abc import Iterator
+from typing import NoReturn
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from jaxperceptual.core import signals
+from jaxperceptual.core import distributed, signals
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.training import reporting
-from jaxperceptual.training.checkpoints import Checkpoints
-from jaxperceptual.training.devices import replicate, unreplicate
+from jaxperceptual.training.devices import (
+    first_of,
+    largest,
+    own,
+    replicate,
+    unreplicate,
+)
+from jaxperceptual.training.outputs import Nothing
 from jaxperceptual.training.step import TrainState, fit
 
 DEAD = 20  # steps without a gradient, after which a run is ended
@@ -28,77 +32,83 @@ class Loop:
     """The loop over updates, and its effects on the run folder."""
 
     config: ConfigDict
-    workdir: Path
     devices: list[jax.Device]
-    checkpoints: Checkpoints
-    record: dict[str, Any]
-    publish: Callable[[TrainState], Any]  # writes the network, beside the checkpoint
+    outputs: Nothing
     dead: int = 0  # steps, the last ones, whose gradient was 0
 
-    def __call__(
-        self, train_step, state, frozen, loader, sampler
-    ) -> tuple[TrainState, int]:
-        """The last state, on the host, and the signal that ended the loop, or 0."""
-        config = self.config
+    def __call__(self, train_step, state, frozen, loader) -> tuple[TrainState, int]:
+        """The last state, on the host, and the signal that ended the loop, or 0.
+
+        A signal to one process of many ends it in all, at one step.
+        """
+        config, outputs = self.config, self.outputs
         start = step = int(state.step)
         replicated = replicate(state, self.devices)
         frozen = replicate(frozen, self.devices)
         photos = replicate(loader.table, self.devices)
-        # Dispatches not yet known to be done and finite, with the step they end at.
-        pending: deque[tuple[int, dict]] = deque()
+        # Dispatches not yet known to be done and finite, with the step they end at, and
+        # a signal of any process's.
+        pending: deque[tuple[int, dict, jax.Array | int]] = deque()
         metrics: dict[str, float] = {}
+        stopped = 0
 
         def wait(leave: int = 0) -> None:
             """Waits for all but the last `leave` dispatches, and checks them."""
-            nonlocal metrics
+            nonlocal metrics, stopped
             while len(pending) > leave:
-                metrics = self._finite(*pending.popleft())
+                at, on_device, told = pending.popleft()
+                metrics = self._finite(at, on_device)
+                stopped = stopped or _number(told)
 
         def save() -> TrainState:
             wait()
             host = unreplicate(replicated)
-            self.checkpoints.save(host, self.record)
-            self.publish(host)
+            outputs.save(host)
             return host
 
-        log = reporting.MetricsLog(self.workdir, start, tensorboard=config.tensorboard)
         clock = reporting.Clock(loader, config.data.batch_size)
-        stopped = 0
-        bar = tqdm(total=config.num_steps, initial=start, unit="step", disable=None)
-        with contextlib.closing(log), bar, signals.stop_signals() as caught:
+        bar = tqdm(
+            total=config.num_steps,
+            initial=start,
+            unit="step",
+            disable=None if distributed.is_first() else True,
+        )
+        with bar, signals.stop_signals() as caught:
             batches = _grouped(
                 loader, start, config.num_steps, config.steps_per_dispatch
             )
             dispatches = fit(
-                train_step, replicated, frozen, batches, len(self.devices), photos
+                train_step, replicated, frozen, batches, len(own(self.devices)), photos
             )
             for replicated, on_device in dispatches:
                 before, step = step, step + on_device["loss"].shape[1]
-                pending.append((step, on_device))
+                told = largest(caught[0] if caught else 0, self.devices)
+                pending.append((step, on_device, told))
                 wait(leave=2)
                 bar.update(step - before)
                 if before == start:
                     wait()
                     clock.restart(step)  # no rate counts the time to compile
-                last = caught or step >= config.num_steps
+                if distributed.count() == 1 and caught:
+                    stopped = caught[0]  # known at once
+                last = stopped or step >= config.num_steps
                 if last or _passed(before, step, config.log_every_steps):
                     wait()
                     line = {"step": step, **clock.measure(step), **metrics}
-                    log.write(line)
+                    outputs.log(line)
                     reporting.show_progress(line, bar, config.data.batch_size)
                 if _passed(before, step, config.sample_every_steps):
                     wait()
-                    sampler(step, unreplicate(replicated))
+                    outputs.sample(step, unreplicate(replicated))
                     clock.restart(step)
                 if _passed(before, step, config.checkpoint_every_steps):
                     save()
-                if caught:
-                    stopped = caught[0]
+                if stopped:
                     break
             state = save()
-            self.checkpoints.wait()
+            outputs.wait()
             if not stopped and not _passed(step - 1, step, config.sample_every_steps):
-                sampler(step, state)
+                outputs.sample(step, state)
         return state, stopped
 
     def _finite(self, step: int, on_device) -> dict[str, float]:
@@ -106,7 +116,8 @@ class Loop:
 
         InputError if one is not finite, or if the gradient has died.
         """
-        metrics = {k: v[0] for k, v in jax.device_get(on_device).items()}
+        here = {name: first_of(values) for name, values in on_device.items()}
+        metrics = {name: values[0] for name, values in jax.device_get(here).items()}
         # The loss first where it is shown; where it is to blame, the terms first.
         for name in sorted(metrics, key=lambda name: name in ("loss", "grad_norm")):
             bad = ~np.isfinite(metrics[name])
@@ -125,16 +136,9 @@ class Loop:
 
     def _end(self, reason: str) -> NoReturn:
         """Ends a run that leads nowhere; InputError says why, and what there is."""
-        self.checkpoints.wait()
-        latest = self.checkpoints.latest()
-        kept = (
-            f"the last good checkpoint is step {latest}, kept in {self.workdir}"
-            if latest is not None
-            else "there is no checkpoint yet"
-        )
         raise InputError(
-            f"{reason}; {kept}. Lower --config.optimizer.learning_rate or the weights, "
-            "in a new --workdir."
+            f"{reason}; {self.outputs.kept()}. Lower "
+            "--config.optimizer.learning_rate or the weights, in a new --workdir."
         )
 
 
@@ -147,7 +151,7 @@ def room_for_photos(devices: list[jax.Device]) -> int:
         return 0
     free = [
         stats["bytes_limit"] - stats["bytes_in_use"]
-        for device in devices
+        for device in own(devices)
         if (stats := device.memory_stats())
     ]
     return min(free, default=0) // 3
@@ -164,6 +168,10 @@ def _grouped(batches, start: int, num_steps: int, group: int) -> Iterator[np.nda
         size = min(group - step % group, num_steps - step)
         yield np.stack(list(itertools.islice(batches, size)))
         step += size
+
+
+def _number(told: jax.Array | int) -> int:
+    return told if isinstance(told, int) else int(np.asarray(first_of(told))[0])
 
 
 def _passed(before: int, step: int, every: int) -> bool:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import json
 import os
 import signal
@@ -15,7 +16,14 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from jaxperceptual.core import config_files, files, folders, precision, records
+from jaxperceptual.core import (
+    config_files,
+    distributed,
+    files,
+    folders,
+    precision,
+    records,
+)
 from jaxperceptual.core.memory import enough_memory
 from jaxperceptual.data import sources
 from jaxperceptual.data.degradations import Degradation
@@ -30,7 +38,11 @@ from jaxperceptual.training.checkpoints import Checkpoints, DamagedCheckpoint
 from jaxperceptual.training.devices import DEVICES, devices_for
 from jaxperceptual.training.loop import Loop, room_for_photos
 from jaxperceptual.training.optimizer import make_optimizer, with_counts
+from jaxperceptual.training.outputs import Nothing, Outputs
 from jaxperceptual.training.step import TrainState, init_state, make_train_step
+
+# Where photos lie; they themselves are compared.
+_OF_A_HOST = {f"config.data.{key}" for key in ("source", "cache", "num_workers")}
 
 
 def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
@@ -42,22 +54,34 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
     when a loss stops being finite.
     """
     workdir = Path(workdir)
-    checks.check_config(config)
-    run = prepare(config)
+    with distributed.together():
+        checks.check_config(config)
+        run = prepare(config)
+    shared = json.dumps(
+        {k: v for k, v in records.flatten(run.record).items() if k not in _OF_A_HOST}
+    )
+    distributed.check_same(
+        "settings, paintings or weights", hashlib.sha256(shared.encode()).hexdigest()
+    )
     fresh = init_state(jax.random.key(config.seed), run.net, run.tx, run.input_size)
     with contextlib.ExitStack() as stack:
         stack.enter_context(precision.products(config.precision))
-        stack.enter_context(folders.held(workdir, "--workdir", "train"))
-        checkpoints = stack.enter_context(
-            contextlib.closing(
-                Checkpoints(
-                    workdir,
-                    keep_last=config.keep_last,
-                    keep_every_steps=config.keep_every_steps,
+        stack.enter_context(distributed.peers())
+        checkpoints, old, state = None, run.record, fresh
+        with distributed.together():
+            if distributed.is_first():
+                stack.enter_context(folders.held(workdir, "--workdir", "train"))
+                checkpoints = stack.enter_context(
+                    contextlib.closing(
+                        Checkpoints(
+                            workdir,
+                            keep_last=config.keep_last,
+                            keep_every_steps=config.keep_every_steps,
+                        )
+                    )
                 )
-            )
-        )
-        run, old, state = resume(run, fresh, checkpoints, workdir)
+                run, old, state = resume(run, fresh, checkpoints, workdir)
+        run, old, state = as_the_first(run, old, state)
         if int(state.step) < config.num_steps:
             state, stopped = go_on(run, old, state, checkpoints, workdir)
             if stopped:
@@ -66,7 +90,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
                     "the same command continues"
                 )
                 return 128 + stopped
-        finish(run, state, workdir)
+        if distributed.is_first():
+            finish(run, state, workdir)
     return 0
 
 
@@ -154,6 +179,11 @@ def resume(
     if latest is not None:
         latest, old, state = _newest(run, fresh, checkpoints, workdir)
         print(f"continuing {workdir} from step {latest}")
+        if (before := old.get("devices", len(run.devices))) != len(run.devices):
+            print(
+                f"it had {before} devices and has {len(run.devices)} now: the same "
+                "updates, but sums are rounded in another order"
+            )
         origin = old.get("init")
     elif (name := run.config.get("init", "")) not in initial.NONE:
         state, origin = initial.start_from(
@@ -205,32 +235,52 @@ def _newest(
     raise next(iter(damaged.values()))
 
 
+def as_the_first(
+    run: Run, old: dict[str, Any], state: TrainState
+) -> tuple[Run, dict[str, Any], TrainState]:
+    """What the first process goes on from, in all."""
+    old, origin = distributed.from_first([old, run.record.get("init")])
+    if origin:
+        run = dataclasses.replace(run, record=run.record | {"init": origin})
+    return run, old, distributed.arrays_from_first(state)
+
+
 def go_on(
     run: Run,
     old: dict[str, Any],
     state: TrainState,
-    checkpoints: Checkpoints,
+    checkpoints: Checkpoints | None,
     workdir: Path,
 ) -> tuple[TrainState, int]:
     """Opens the photos and trains to the end; the last state, and a signal or 0.
+
+    checkpoints: None in a process that is not the first, which writes nothing.
 
     Raises InputError for photos that cannot be had, or that are not those of the `old`
     record.
     """
     config, devices, step = run.config, run.devices, int(state.step)
-    with Loader(
-        config.data.source,
-        seed=config.seed,
-        batch_size=config.data.batch_size,
-        image_size=config.data.image_size,
-        crop=config.data.crop,
-        flip=config.data.flip,
-        cache=config.data.cache or None,
-        num_workers=config.data.num_workers,
-        start=step,
-        leave_out=workdir / "samples",
-        rows_below=room_for_photos(devices) if config.data.on_device else 0,
-    ) as loader:
+    with contextlib.ExitStack() as stack:
+        rows_below = 0
+        if config.data.on_device:
+            rows_below = distributed.least(room_for_photos(devices))
+        with distributed.together():
+            loader = stack.enter_context(
+                Loader(
+                    config.data.source,
+                    seed=config.seed,
+                    batch_size=config.data.batch_size,
+                    image_size=config.data.image_size,
+                    crop=config.data.crop,
+                    flip=config.data.flip,
+                    cache=config.data.cache or None,
+                    num_workers=config.data.num_workers,
+                    start=step,
+                    part=(distributed.index(), distributed.count()),
+                    leave_out=workdir / "samples",
+                    rows_below=rows_below,
+                )
+            )
         if loader.table is not None:
             print(f"photos on the device: {loader.table.nbytes / 1e9:.2f} GB")
         images = {
@@ -239,15 +289,16 @@ def go_on(
             # Of these, crops are of another kind.
             "embedded": config.data.source == sources.EMBEDDED,
         }
+        distributed.check_same("photos", json.dumps(images))
         record = run.record | {"images": images}
         checks.check_same_run(old, record, workdir, step)
+        processes = f" in {n} processes" if (n := distributed.count()) > 1 else ""
         print(
             f"{loader.num_images} images from {config.data.source}; "
             f"{config.num_steps - step} steps of {config.data.batch_size} x "
             f"{config.data.image_size} px on {len(devices)} x "
-            f"{devices[0].device_kind}"
+            f"{devices[0].device_kind}{processes}"
         )
-        files.write_text(workdir / "config.json", json.dumps(record, indent=2) + "\n")
         train_step = make_train_step(
             run.net,
             run.goal.objective,
@@ -258,20 +309,44 @@ def go_on(
             styles=run.taught(),
             steady_weight=config.get("steady_weight", 0.0),
         )
-        sampler = reporting.Sampler(
-            run.net,
-            reporting.sample_photos(config.sample_photos),
-            workdir / "samples",
-            run.degradation,
-        )
+        outputs = Nothing()
+        with distributed.together():
+            if checkpoints is not None:
+                outputs = begin(run, record, step, checkpoints, workdir)
+                stack.enter_context(contextlib.closing(outputs))
         with enough_memory(
             f"a step of {config.data.batch_size} x {config.data.image_size} px",
             "a smaller --data.batch_size or --data.image_size",
         ):
-            publish = functools.partial(write, run, workdir=workdir)
-            return Loop(config, workdir, devices, checkpoints, record, publish)(
-                train_step, state, run.goal.frozen, loader, sampler
+            return Loop(config, devices, outputs)(
+                train_step, state, run.goal.frozen, loader
             )
+
+
+def begin(
+    run: Run,
+    record: dict[str, Any],
+    step: int,
+    checkpoints: Checkpoints,
+    workdir: Path,
+) -> Outputs:
+    """Writes config.json, and opens all else that a run leaves in its folder."""
+    config = run.config
+    files.write_text(workdir / "config.json", json.dumps(record, indent=2) + "\n")
+    sampler = reporting.Sampler(
+        run.net,
+        reporting.sample_photos(config.sample_photos),
+        workdir / "samples",
+        run.degradation,
+    )
+    return Outputs(
+        workdir,
+        reporting.MetricsLog(workdir, step, tensorboard=config.tensorboard),
+        sampler,
+        checkpoints,
+        record,
+        functools.partial(write, run, workdir=workdir),
+    )
 
 
 def finish(run: Run, state: TrainState, workdir: Path) -> None:

@@ -113,6 +113,14 @@ def test_start_passes_over_batches_without_decoding_them(start, monkeypatch):
 # ---- what a batch holds ----------------------------------------------------------
 
 
+def test_parts_of_a_batch_are_its_rows_in_order(photos):
+    whole, _ = take(3, photos, flip=True, start=2)
+    parts = [take(3, photos, flip=True, start=2, part=(i, 2))[0] for i in (0, 1)]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
+    with pytest.raises(InputError, match="batch_size=4 does not divide into 3 parts"):
+        take(1, photos, part=(0, 3))
+
+
 def test_stretches_the_whole_photo(tmp_path):
     pixels = np.zeros((64, 256, 3), np.uint8)
     pixels[:32, :, 0], pixels[:, 128:, 1] = 255, 255  # red above, green right

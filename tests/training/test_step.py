@@ -1,5 +1,7 @@
 """The update: over devices, over steps in one dispatch, and warming up."""
 
+from typing import NamedTuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -241,7 +243,17 @@ def test_uses_as_many_devices_as_the_batch_divides_over(batch_size, count, capsy
     assert (f"using {count} of 4" in capsys.readouterr().out) == (count < 4)
 
 
-def test_one_of_many_processes_is_refused(monkeypatch):
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
-    with pytest.raises(InputError, match="process 0 of 2: training over many hosts"):
-        devices_for(4)
+def test_of_many_processes_each_has_as_many_devices(monkeypatch, capsys):
+    class Device(NamedTuple):
+        process_index: int
+        id: int
+
+    # As JAX may list them, and one process has more than the other.
+    found = [Device(1, 9), Device(1, 8), Device(0, 1), Device(0, 0), Device(0, 2)]
+    monkeypatch.setattr(jax, "devices", lambda: found)
+    monkeypatch.setattr(jax, "device_count", lambda: len(found))
+    assert devices_for(8) == [Device(0, 0), Device(0, 1), Device(1, 8), Device(1, 9)]
+    assert "using 4 of 5 devices" in capsys.readouterr().out
+    assert devices_for(6) == [Device(0, 0), Device(1, 8)]
+    with pytest.raises(InputError, match="batch_size=3 does not divide over 2 proc"):
+        devices_for(3)
