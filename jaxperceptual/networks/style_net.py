@@ -105,11 +105,16 @@ class StyleNet(nn.Module):
         x = block(x, 32, 3, upsample=self.upsample, name="up2")  # 32 x 256 x 256
         out = Conv(3, 9, padding=4, reflect=at_layers, dtype=self.dtype, name="out")
         x = out(x, margin)[:, :h, :w]  # 3 x 256 x 256
-        if self.output == "tanh":
-            return scaled_tanh(x)
-        x = ops.widened(x)
-        x = 150.0 * jnp.tanh(x) if self.output == "tanh150" else x
-        return x if train else x.clip(0.0, 255.0)
+        return to_pixels(x, self.output, clip=not train)
+
+
+def to_pixels(x: jax.Array, output: str, *, clip: bool = True) -> jax.Array:
+    """What the last convolution gives, as `output` says (`StyleNet`), in float32."""
+    if output == "tanh":
+        return scaled_tanh(x)
+    x = ops.widened(x)
+    x = 150.0 * jnp.tanh(x) if output == "tanh150" else x
+    return x.clip(0.0, 255.0) if clip else x
 
 
 def check_options(net: StyleNet) -> None:

@@ -184,7 +184,7 @@ def reflection_pad(
     """
     margins = (0, 0) if margin is None else margin
     rows, columns = (
-        _reflections(before, before + side + after, side - missing)
+        reflections(before, before + side + after, side - missing)
         for side, (before, after), missing in zip(
             x.shape[1:3], pads, margins, strict=True
         )
@@ -192,8 +192,9 @@ def reflection_pad(
     return x[:, rows][:, :, columns]
 
 
-def _reflections(before, length, size):
-    """Which of `size` pixels lie at `length` places, of which `before` come first."""
+def reflections(before, length, size):
+    """Which of `size` pixels lie at `length` places of a row that is reflected at its
+    ends, of which `before` come before the first pixel."""
     fixed = all(isinstance(number, int) for number in (length, size))
     xp = np if fixed else jnp  # of a margin, or of `jax.export`'s symbolic shapes
     period = xp.maximum(2 * (size - 1), 1)
