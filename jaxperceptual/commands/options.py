@@ -43,6 +43,9 @@ def add_style(made: cli.Parser) -> None:
     )
 
 
+MIN_TILE = 64  # px
+
+
 def add_saving(made: cli.Parser) -> None:
     """How results are written: --format, --quality and so on."""
     made.add_argument(
@@ -109,6 +112,16 @@ def positive(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text!r}: use a whole number from 1 up")
     return int(text)
+
+
+def tile(text: str) -> int | None:
+    """None for "auto"."""
+    if text == "auto":
+        return None
+    number = positive(text)
+    if number < MIN_TILE:
+        raise argparse.ArgumentTypeError(f"{text!r}: use auto, or {MIN_TILE} or more")
+    return number
 
 
 def strength(text: str) -> float:

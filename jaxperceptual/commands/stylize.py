@@ -76,6 +76,7 @@ def _results(args, todo):
         todo,
         size=args.size,
         batch_size=args.batch_size,
+        tile=args.tile,
         strip_metadata=args.strip_metadata,
         quality=args.quality,
         **mixing,
@@ -142,6 +143,14 @@ def parser() -> cli.Parser:
         default=4,
         metavar="N",
         help="photos of equal size that are stylised at once (default: 4)",
+    )
+    made.add_argument(
+        "--tile",
+        type=options.tile,
+        metavar="N",
+        help="photos of more than N x N pixels go through the network in strips of as "
+        "many: the same result in less memory, in more than twice the time "
+        "(default: auto, what would not fit into memory, in strips of 1448 x 1448)",
     )
     options.add_saving(made)
     return made

@@ -27,6 +27,39 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS
 
 
+def free_memory() -> int | None:
+    """Bytes of RAM that this process may still take; None off Linux.
+
+    What the system could give, and no more than its container's limit leaves.
+    """
+    try:
+        told = Path("/proc/meminfo").read_text()
+    except OSError:
+        return None
+    (line,) = (x for x in told.splitlines() if x.startswith("MemAvailable:"))
+    return min(1024 * int(line.split()[1]), *_left_by_groups())
+
+
+def _left_by_groups() -> list[int]:
+    """What limits of control groups leave; files that are cached can be dropped."""
+    for folder, limit, used, cached in (
+        ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+        (
+            "/sys/fs/cgroup/memory",
+            "memory.limit_in_bytes",
+            "memory.usage_in_bytes",
+            "total_inactive_file",
+        ),
+    ):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            most = int(Path(folder, limit).read_text())  # or "max"
+            now = int(Path(folder, used).read_text())
+            stat = Path(folder, "memory.stat").read_text().split()
+            files = int(dict(zip(stat[::2], stat[1::2], strict=True))[cached])
+            return [max(0, most - now + files)]
+    return [2**62]
+
+
 def memory_of_importing(module: str) -> int | None:
     """Bytes of RAM of a Python process that imports just this; None off Linux."""
     if not _STATUS.exists():

@@ -23,6 +23,7 @@ from PIL import (
 from jaxperceptual.core.errors import InputError
 
 MAX_PIXELS = 200_000_000  # decoded: 600 MB as bytes, 2.4 GB as float32
+NO_LIMIT = 2**62  # pixels; for a header, or where memory is asked for first
 
 # By Pillow's names; TGA has no mark at its beginning, and so comes last.
 FORMATS = {
@@ -58,18 +59,20 @@ _PLUGINS = (  # imported so that Pillow has them
 )
 
 
-def open_picture(source: str | os.PathLike | bytes) -> pil.Image:
+def open_picture(
+    source: str | os.PathLike | bytes, *, most: int = MAX_PIXELS
+) -> pil.Image:
     """As `PIL.Image.open`, for the formats of the table: the header alone is read.
 
     Raises InputError for a path that is no regular file or may not be read, ValueError
-    for more than `MAX_PIXELS` pixels, and what Pillow raises for what is no image.
+    for more than `most` pixels, and what Pillow raises for what is no image.
     """
     if isinstance(source, bytes):
-        return _opened(io.BytesIO(source), exclusive=False)
+        return _checked(_opened(io.BytesIO(source), exclusive=False), most)
     check_regular(source)
     file = open(source, "rb")
     try:
-        return _opened(file, exclusive=True)
+        return _checked(_opened(file, exclusive=True), most)
     except BaseException:
         file.close()
         raise
@@ -142,7 +145,6 @@ def _opened(file: io.BufferedIOBase, exclusive: bool) -> pil.Image:
             picture = factory(file, "")
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue  # as Pillow does: not of this format after all
-        _check_pixels(picture)
         if name == "TIFF" and (layout := _misread(picture)):
             raise ValueError(f"a TIFF of {layout}, which Pillow misreads")
         if name == "PNG" and (layout := _mend_key(picture)):
@@ -170,11 +172,11 @@ def _heic(file: io.BufferedIOBase, exclusive: bool) -> pil.Image:
         ) from None
     file.seek(0)
     picture = HeifImageFile(file, "")
-    _check_pixels(picture)
     picture._exclusive_fp = exclusive
     return picture
 
 
-def _check_pixels(picture: pil.Image) -> None:
-    if picture.width * picture.height > MAX_PIXELS:
-        raise ValueError(f"more than {MAX_PIXELS // 1_000_000} million pixels")
+def _checked(picture: pil.Image, most: int) -> pil.Image:
+    if picture.width * picture.height > most:
+        raise ValueError(f"more than {most // 1_000_000} million pixels")
+    return picture

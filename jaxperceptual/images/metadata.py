@@ -8,7 +8,7 @@ from PIL import ExifTags, Image as pil
 from PIL.PngImagePlugin import PngInfo
 
 from jaxperceptual.core.errors import InputError
-from jaxperceptual.images.formats import open_picture
+from jaxperceptual.images.formats import NO_LIMIT, open_picture
 
 # What no longer holds of another image of the same scene: left out, or written anew.
 _GONE = (
@@ -41,7 +41,7 @@ class Metadata(NamedTuple):
 def read_metadata(path: str | Path) -> Metadata | None:
     """Of an image file; None where nothing is told, or nothing that can be read."""
     try:
-        with open_picture(path) as picture:
+        with open_picture(path, most=NO_LIMIT) as picture:
             exif = picture.getexif()
             for tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
                 exif.get_ifd(tag)  # read while the file is open

@@ -17,9 +17,9 @@ from jaxtyping import UInt8
 from PIL import Image as pil
 
 from jaxperceptual.core.errors import InputError
-from jaxperceptual.core.types import Image
+from jaxperceptual.core.types import Bytes, Image
 from jaxperceptual.images import profiles
-from jaxperceptual.images.formats import open_picture
+from jaxperceptual.images.formats import MAX_PIXELS, NO_LIMIT, open_picture
 
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 _UPRIGHT = {
@@ -56,18 +56,30 @@ def read_with_alpha(
     source: A path, or the bytes of a file. Alpha is uint8 [h w], 0 transparent to 255
     opaque; None where every pixel is opaque. Raises as `read_image` does.
     """
+    pixels, alpha = read_bytes(source, size=size)
+    return pixels.astype(np.float32), alpha
+
+
+def read_bytes(
+    source: str | Path | bytes, *, size: int | None = None, most: int = MAX_PIXELS
+) -> tuple[Bytes, UInt8[np.ndarray, "h w"] | None]:
+    """As `read_with_alpha`, without making floats of bytes.
+
+    most: pixels of the file's image; InputError for more.
+    """
     if size is not None and size < 1:
         raise InputError(f"size={size} px: the long side needs 1 px or more.")
 
     # Twice the target leaves the antialiasing to Lanczos.
     name = "image" if isinstance(source, bytes) else str(source)
-    rgb, alpha = _open(source, name, lambda w, h: [2 * n for n in fit(w, h, size)])
+    rgb, alpha = _open(
+        source, name, lambda w, h: [2 * n for n in fit(w, h, size)], most
+    )
     target = fit(*rgb.size, size)
     if target != rgb.size:
         rgb = rgb.resize(target, pil.Resampling.LANCZOS)
         alpha = alpha and alpha.resize(target, pil.Resampling.LANCZOS)
-    pixels = np.asarray(rgb).astype(np.float32)
-    return pixels, None if alpha is None else np.array(alpha)
+    return np.array(rgb), None if alpha is None else np.array(alpha)
 
 
 def fit(width: int, height: int, size: int | None) -> tuple[int, int]:
@@ -104,7 +116,7 @@ def read_header(path: str | Path) -> Header:
     Whether the pixels can be decoded is not known by that.
     """
     try:
-        with open_picture(path) as picture:
+        with open_picture(path, most=NO_LIMIT) as picture:
             mode = picture.mode
             grey = mode in ("1", "L", "LA", "F") or mode[0] == "I"
             width, height = picture.size
@@ -143,12 +155,13 @@ def _open(
     source: str | Path | bytes,
     name: str,
     hint: Callable[[int, int], Sequence[int]] | None,
+    most: int = MAX_PIXELS,
 ) -> tuple[pil.Image, pil.Image | None]:
     """(RGB over white, alpha or None); `hint(width, height)` is size enough."""
     if source == b"":
         raise InputError(f"{name}: the file is empty (0 bytes); replace it.")
     try:
-        with open_picture(source) as picture:
+        with open_picture(source, most=most) as picture:
             if hint is not None:
                 picture.draft(None, tuple(hint(*picture.size)))
             picture.load()

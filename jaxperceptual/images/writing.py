@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 
 from jaxperceptual.core import files
 from jaxperceptual.core.errors import InputError
-from jaxperceptual.core.types import Image
+from jaxperceptual.core.types import Bytes, Image
 from jaxperceptual.images import profiles
 from jaxperceptual.images.metadata import Metadata, save_options
 from jaxperceptual.images.reading import pil
@@ -53,7 +53,7 @@ def check_fits(path: str | Path, width: int, height: int) -> None:
 
 def write_image(
     path: str | Path,
-    image: Image,
+    image: Image | Bytes,
     *,
     alpha: UInt8[np.ndarray, "h w"] | None = None,
     metadata: Metadata | None = None,
@@ -66,7 +66,7 @@ def write_image(
 
     Args:
       path: Ends in one of `WRITABLE_SUFFIXES`; its folder exists.
-      image: RGB float32 [h w 3], [0, 255].
+      image: RGB float32 [h w 3], [0, 255]; or uint8.
       alpha: Stored beside the colours, uint8 [h w]; for PNG, WebP and TIFF.
       metadata: Kept with it, where the format has room.
       quality: Of JPEG and WebP, 1 to 100; 95 if None. Other formats are exact.
@@ -85,7 +85,7 @@ def write_image(
     kind, options = _FORMATS[path.suffix.lower()]
     if alpha is not None and kind in _NO_ALPHA:
         raise InputError(f"{path}: {kind} has no transparency; use .png or .webp.")
-    if not np.isfinite(image).all():
+    if image.dtype != np.uint8 and not np.isfinite(image).all():
         raise InputError(
             f"{path}: not written, the image holds NaN or infinite values; "
             "was the model trained to a finite loss?"
@@ -123,6 +123,11 @@ def to_picture(
     return picture
 
 
+def to_bytes(image: Image) -> Bytes:
+    """Clipped to [0, 255] and rounded."""
+    return np.rint(np.clip(image, 0, 255)).astype(np.uint8)
+
+
 def _picture(image, alpha):
-    pixels = np.rint(np.clip(image, 0, 255)).astype(np.uint8)
+    pixels = image if image.dtype == np.uint8 else to_bytes(image)
     return pil.fromarray(pixels if alpha is None else np.dstack([pixels, alpha]))

@@ -7,19 +7,28 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from jaxperceptual.core import memory
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.memory import enough_memory
 from jaxperceptual.core.types import Image
 from jaxperceptual.images import sheets
-from jaxperceptual.images.reading import fit, read_header, read_with_alpha
+from jaxperceptual.images.formats import MAX_PIXELS, NO_LIMIT
+from jaxperceptual.images.reading import (
+    fit,
+    read_bytes,
+    read_header,
+    read_with_alpha,
+)
 from jaxperceptual.images.resampling import resized_alpha
 from jaxperceptual.images.writing import check_fits
 from jaxperceptual.inference import jobs
 from jaxperceptual.inference.restorer import Restorer
+from jaxperceptual.inference.strips import STRIP
 from jaxperceptual.inference.stylizer import Stylizer, mix, scaled
 
 # A batch holds no more pixels than this, so that memory is bounded by one big image.
 MAX_BATCH_PIXELS = 4 * 1024**2
+SHARE = 0.7  # of the memory that is free, up to which a photo goes as a whole
 
 
 def restore_files(
@@ -64,9 +73,13 @@ def stylize_files(
     preserve_color: bool = False,
     style_scale: float = 1.0,
     batch_size: int = 4,
+    tile: int | None = None,
     **saving: Any,
 ) -> Iterator[jobs.Result]:
     """Stylises and writes; yields each job once it is written, or known not to be.
+
+    tile: photos of more than tile x tile pixels go in strips of as many
+        (`Stylizer.in_strips`); None: those that do not fit into memory as a whole.
 
     Photos of equal size go through the network together, at most `batch_size` at once;
     only those of one batch are in memory. `size` bounds the longer side, in pixels;
@@ -76,14 +89,27 @@ def stylize_files(
     written does not stop the others: its result says why.
     """
     shapes = [_read_shape(job.source, size) for job in todo]
+    mixing = dict(
+        strength=strength, preserve_color=preserve_color, style_scale=style_scale
+    )
+
+    def in_strips(shape):
+        return shape and _too_large(stylizer, shape, style_scale, tile)
+
     if strength > 0:
-        sizes = (scaled(*shape, style_scale) for shape in shapes if shape)
-        stylizer.prepare(sizes)
+        whole = (shape for shape in shapes if shape and not in_strips(shape))
+        stylizer.prepare(scaled(*shape, style_scale) for shape in whole)
 
     def rank(shape):
         return stylizer.rank(*scaled(*shape, style_scale)) if shape else 0
 
     for group in _batches(todo, shapes, batch_size, rank):
+        shape = shapes[todo.index(group[0])]
+        if in_strips(shape):
+            strip = tile or STRIP
+            for job in group:
+                yield _by_strips(stylizer, job, shape, size, mixing, strip, saving)
+            continue
         # What a header says may be a pixel off what decoding and scaling give.
         photos: dict[tuple[int, ...], list[tuple]] = {}
         for job in group:
@@ -114,6 +140,40 @@ def stylize_files(
                     yield jobs.Result(job, error)
                 else:
                     yield jobs.Result(job, None)
+
+
+def _too_large(stylizer, shape, style_scale, tile) -> bool:
+    h, w = scaled(*shape, style_scale)
+    if tile is not None:
+        return h * w > tile**2
+    free = memory.free_memory()
+    # Beside the network, the photo and its output as floats, and what writes them.
+    needed = stylizer.memory(h, w) + 42 * shape[0] * shape[1]
+    too_many = shape[0] * shape[1] > MAX_PIXELS
+    return too_many or (free is not None and needed > SHARE * free)
+
+
+def _by_strips(stylizer, job, shape, size, mixing, strip, saving) -> jobs.Result:
+    h, w = shape
+    needed = stylizer.memory_in_strips(h, w, mixing["style_scale"])
+    free = memory.free_memory()
+    try:
+        if free is not None and needed > free:
+            raise InputError(
+                f"{job.source}: {w} x {h} px need about {needed / 1e9:.1f} GB of "
+                f"memory, in strips, and {free / 1e9:.1f} are free; use --size."
+            )
+        image, alpha = read_bytes(job.source, size=size, most=NO_LIMIT)
+        with memory.enough_memory(f"{job.source}: {w} x {h} px", "a smaller --size"):
+            if job.target.suffix.lower() in jobs.OPAQUE_SUFFIXES:
+                alpha = None
+            image = stylizer.in_strips(
+                image, strip=strip, alpha=alpha, out=image, **mixing
+            )
+            jobs.write(job, image, alpha, **saving)
+    except InputError as error:
+        return jobs.Result(job, error)
+    return jobs.Result(job, None)
 
 
 def _batches(

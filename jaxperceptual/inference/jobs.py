@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.progress import Bar
-from jaxperceptual.core.types import Image
+from jaxperceptual.core.types import Bytes, Image
 from jaxperceptual.images.animations import MOVING_SUFFIXES, count_frames
 from jaxperceptual.images.finding import find_images
 from jaxperceptual.images.formats import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES
@@ -249,18 +249,19 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def write(
     job: Job,
-    image: Image,
+    image: Image | Bytes,
     alpha: np.ndarray | None,
     *,
     strip_metadata: bool = False,
     quality: int | None = None,
 ) -> None:
-    """Writes a result [h w 3] in [0, 255], folders included; alpha where there is room,
+    """Writes a result [h w 3] in [0, 255], folders included, alpha where there is room,
     and what the photo's file tells beside its pixels (`images.metadata`).
 
     quality: See `write_image`.
 
-    The result is what is to be seen over white, as `reading.read_with_alpha` reads.
+    The result is what is to be seen over white, as `reading.read_with_alpha` reads; or,
+    in uint8, what is to be stored.
     Raises InputError if that cannot be.
     """
     path = job.target
@@ -269,7 +270,7 @@ def write(
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix.lower() in OPAQUE_SUFFIXES:
             alpha = None
-        if alpha is not None:
+        if alpha is not None and image.dtype != np.uint8:
             image = without_white(image, alpha)
         write_image(path, image, alpha=alpha, metadata=metadata, quality=quality)
     except OSError as error:

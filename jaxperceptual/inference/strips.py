@@ -23,7 +23,7 @@ from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.memory import give_memory_back
 from jaxperceptual.core.precision import products
 from jaxperceptual.core.progress import Bar
-from jaxperceptual.core.types import Bytes, Params
+from jaxperceptual.core.types import Bytes, Image, Params
 from jaxperceptual.images.tiles import Window, windows
 from jaxperceptual.networks.layers import EPSILON, Conv
 from jaxperceptual.networks.style_net import (
@@ -83,9 +83,15 @@ class Strips:
         self._programs = Ahead({})
 
     def __call__(
-        self, variables: Params, image: Bytes, keep: Keep, *, strip: int = STRIP
+        self,
+        variables: Params,
+        image: Bytes | Image,
+        keep: Keep,
+        *,
+        strip: int = STRIP,
     ) -> None:
-        """Gives `keep` the stylised image, from the top down.
+        """Gives `keep` the stylised image, from the top down, when all of the image has
+        been read.
 
         strip: of as many pixels as a square of this side; 4 rows at least.
         """
@@ -367,7 +373,9 @@ def _full(maps: Kept, width: int) -> Kept:
     return base[: len(maps), :width]
 
 
-def _reflected(image: Bytes, rows: slice, width: int) -> Float32[np.ndarray, "_ _ 3"]:
+def _reflected(
+    image: Bytes | Image, rows: slice, width: int
+) -> Float32[np.ndarray, "_ _ 3"]:
     """Rows of the image with its border of reflection, float32."""
     h, w, _ = image.shape
     down = ops.reflections(BORDER, rows.stop, h)[rows]
