@@ -44,6 +44,7 @@ SMALL = {
     "--config.optimizer.warmup_steps=0",
     "readme_pictures": "",
     "scaling": "--config.style_size=64",
+    "large_images": "--sides 96 --strip 64",
     "first_picture": "--num 2 --repeats 1",
     "page_latency": "--sizes 64 --repeats 1",
     "videos": "--size 48 --num 3 --rate-sizes 48 --seconds 0.3",

@@ -11,8 +11,9 @@ from jaxperceptual.core import memory
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.memory import enough_memory
 from jaxperceptual.core.types import Image
-from jaxperceptual.images import sheets
+from jaxperceptual.images import sheets, streams
 from jaxperceptual.images.formats import MAX_PIXELS, NO_LIMIT
+from jaxperceptual.images.metadata import read_metadata
 from jaxperceptual.images.reading import (
     fit,
     read_bytes,
@@ -20,7 +21,7 @@ from jaxperceptual.images.reading import (
     read_with_alpha,
 )
 from jaxperceptual.images.resampling import resized_alpha
-from jaxperceptual.images.writing import check_fits
+from jaxperceptual.images.writing import check_fits, to_bytes, without_white
 from jaxperceptual.inference import jobs
 from jaxperceptual.inference.restorer import Restorer
 from jaxperceptual.inference.strips import STRIP
@@ -38,9 +39,14 @@ def restore_files(
 
     That is for a photo that cannot be read, or whose result has no room in its format
     or in memory, or cannot be written: it says why, and the others go on. Alpha is
-    enlarged as bicubic interpolation has it. saving: see `jobs.write`.
+    enlarged as bicubic interpolation has it. What would not fit into memory is written
+    as PNG while it is made (`Restorer.in_bands`). saving: see `jobs.write`.
     """
     for job in todo:
+        shape = _read_shape(job.source, None)
+        if shape and _output_too_large(restorer, shape):
+            yield _by_bands(restorer, job, shape, **saving)
+            continue
         try:
             image, alpha = read_with_alpha(job.source)
         except InputError as error:
@@ -62,6 +68,60 @@ def restore_files(
             yield jobs.Result(job, error)
         else:
             yield jobs.Result(job, None)
+
+
+def _output_too_large(restorer, shape) -> bool:
+    free = memory.free_memory()
+    needed = restorer.memory(*shape)
+    too_many = shape[0] * shape[1] > MAX_PIXELS
+    return too_many or (free is not None and needed > SHARE * free)
+
+
+def _by_bands(
+    restorer, job, shape, *, strip_metadata=False, quality=None
+) -> jobs.Result:
+    """The output written while it is made, where the format can be written so."""
+    del quality  # of formats that cannot
+    h, w = shape
+    height, width = (restorer.factor * side for side in shape)
+    needed, free = restorer.memory_in_bands(h, w), memory.free_memory()
+    try:
+        if job.target.suffix.lower() not in streams.SUFFIXES:
+            raise InputError(
+                f"{job.source}: {width} x {height} px of output do not fit into memory "
+                f"as a whole, which {job.target.suffix} needs; use --format png."
+            )
+        if free is not None and needed > free:
+            raise InputError(
+                f"{job.source}: {w} x {h} px need about {needed / 1e9:.1f} GB of "
+                f"memory, and {free / 1e9:.1f} are free; enlarge a part of the image."
+            )
+        image, alpha = read_bytes(job.source, most=NO_LIMIT)
+        if alpha is not None:
+            alpha = resized_alpha(alpha, width, height)
+        metadata = None if strip_metadata else read_metadata(job.source)
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            memory.enough_memory(f"{job.source}: {w} x {h} px", "a part of the image"),
+            streams.writing_png(
+                job.target, width, height, alpha=alpha is not None, metadata=metadata
+            ) as put,
+        ):
+            start = 0
+            for rows in restorer.in_bands(image):
+                stop = start + len(rows)
+                if alpha is None:
+                    put(to_bytes(rows))
+                else:
+                    seen = without_white(rows, alpha[start:stop])
+                    put(np.dstack([to_bytes(seen), alpha[start:stop]]))
+                start = stop
+    except OSError as error:
+        reason = f"{job.target}: cannot be written ({error.strerror or error})"
+        return jobs.Result(job, InputError(f"{reason}; choose another with -o."))
+    except InputError as error:
+        return jobs.Result(job, error)
+    return jobs.Result(job, None)
 
 
 def stylize_files(

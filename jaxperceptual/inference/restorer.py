@@ -2,6 +2,7 @@
 
 import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from skimage import exposure
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.memory import enough_memory
 from jaxperceptual.core.precision import dtype, products
-from jaxperceptual.core.types import Image
+from jaxperceptual.core.progress import Bar
+from jaxperceptual.core.types import Bytes, Image
 from jaxperceptual.images import color
-from jaxperceptual.inference.consistency import ITERATIONS, consistent
+from jaxperceptual.images.tiles import windows
+from jaxperceptual.inference.consistency import ITERATIONS, REACH, consistent
 from jaxperceptual.inference.kinds import same_kind
 from jaxperceptual.inference.windowed import Large, assembled, default_tile
 from jaxperceptual.networks.folding import fold
@@ -28,6 +31,7 @@ from jaxperceptual.networks.pretrained import (
 )
 
 MIN_TILE = 16  # px; smaller ones are mostly margin
+BAND = 48_000_000  # px of output that `in_bands` makes at a time
 
 
 class Restorer:
@@ -173,11 +177,55 @@ class Restorer:
 
         return same_kind(images, restored)
 
-    def _finished(self, image: Image, histogram_match: bool, consistency: int) -> Large:
+    def memory(self, h: int, w: int) -> int:
+        """About how many bytes an image [h w 3] takes, with its output as a whole."""
+        return round(1.4e9 + h * w * (15 + 55 * self.factor**2))
+
+    def memory_in_bands(self, h: int, w: int) -> int:
+        """Likewise by `in_bands`, with an alpha, and the rest of it written."""
+        return round(1.4e9 + 40 * BAND + h * w * (11 + self.factor**2))
+
+    def in_bands(self, image: Bytes) -> Iterator[Large]:
+        """The output of an image from the top down, so many rows at a time.
+
+        image: uint8 [h w 3].
+
+        What it adds up to is what `__call__` gives, to rounding. Raises InputError, on
+        the first, for what needs the whole output: histogram matching, and instance
+        norm.
+        """
+        h, w, _ = image.shape
+        if self.histogram_match or self._reach is None:
+            what = "instance norm" if self._reach is None else "--histogram-match"
+            raise InputError(
+                f"{w} x {h} px: with {what}, the output has to fit into memory as a "
+                "whole; enlarge a part of the image."
+            )
+        # Spoilt at a band's end: what the network reaches, then each correction.
+        margin = self._reach + REACH * self.consistency
+        rows = max(MIN_TILE, BAND // (self.factor**2 * w))
+        grey = self._stays_grey(image)
+        for window in Bar([*windows(h, rows, margin)], unit="band", leave=False):
+            part = image[window.seen].astype(np.float32)
+            output = self._finished(part, False, self.consistency, grey)
+            yield output[window.kept(self.factor)]
+
+    def _stays_grey(self, image: Image | Bytes) -> bool:
+        return self.enlarges and all(
+            (image[..., 0] == image[..., i]).all() for i in (1, 2)
+        )
+
+    def _finished(
+        self,
+        image: Image,
+        histogram_match: bool,
+        consistency: int,
+        grey: bool | None = None,
+    ) -> Large:
         output = self.network(image)
         h, w, _ = output.shape
         with enough_memory(f"an output of {w} x {h} px", "a part of the image"):
-            grey = self.enlarges and (image == image[..., :1]).all()
+            grey = self._stays_grey(image) if grey is None else grey
             if grey:
                 output = np.repeat(color.luma(output)[..., None], 3, axis=-1)
             if histogram_match:

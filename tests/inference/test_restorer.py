@@ -2,15 +2,18 @@
 
 import numpy as np
 import pytest
-from helpers import restoration_model, style_model
+from helpers import Command, restoration_model, style_model
+from PIL import Image as pil
 from tolerances import PIXEL_ROUNDINGS
 
+from jaxperceptual.core import memory
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.images import resampling
 from jaxperceptual.inference import windowed
 from jaxperceptual.inference.consistency import ITERATIONS, consistent
 from jaxperceptual.inference.restorer import Restorer, match_histogram, super_resolve
 from jaxperceptual.networks import pretrained
+from jaxperceptual.networks.model_file import write_model
 
 # Grey levels of 255: float32 sums through a network without instance norm.
 REORDERED_PIXELS = dict(rtol=0, atol=2e-3)
@@ -156,6 +159,67 @@ def test_other_tasks_get_what_the_network_makes(task):
     np.testing.assert_array_equal(output, restorer.network(image))
     np.testing.assert_array_equal(output, restorer(image, consistency=2))
     assert restorer.consistency == 0 and np.ptp(output, axis=-1).max() > 1
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_bands_are_the_output_from_the_top_down(grey, monkeypatch):
+    monkeypatch.setattr("jaxperceptual.inference.restorer.BAND", 16 * 20 * 30)
+    restorer = Restorer(restoration_model(factor=4))
+    image = photo(140, 20).astype(np.uint8)
+    if grey:
+        image = np.repeat(image[..., :1], 3, axis=-1)
+        image[3, 2] = 0, 0, 1  # a little colour, in the first band alone
+    bands = [*restorer.in_bands(image)]
+    assert [len(band) for band in bands] == [120, 120, 120, 120, 80]
+    whole = restorer(image.astype(np.float32))
+    np.testing.assert_allclose(np.concatenate(bands), whole, **REORDERED_PIXELS)
+
+
+def test_bands_need_an_output_that_is_local():
+    image = photo(20, 20).astype(np.uint8)
+    for restorer, message in (
+        (Restorer(restoration_model(factor=2, norm="instance")), "with instance norm"),
+        (
+            Restorer(restoration_model(factor=2), histogram_match=True),
+            "--histogram-match",
+        ),
+    ):
+        with pytest.raises(InputError, match=message):
+            next(restorer.in_bands(image))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_what_does_not_fit_is_written_while_it_is_made(mode, tmp_path, monkeypatch):
+    write_model(tmp_path / "m.safetensors", restoration_model(factor=4))
+    picture = pil.fromarray(photo(60, 40).astype(np.uint8))
+    if mode == "RGBA":
+        picture.putalpha(pil.linear_gradient("L").resize((40, 60)))
+    exif = pil.Exif()
+    exif[0x010F] = "Maker"
+    picture.save(tmp_path / "photo.png", exif=exif, dpi=(300, 300))
+    picture.convert("RGB").save(tmp_path / "photo.jpg")
+    run = Command("super_resolve")
+    arguments = [f"--model={tmp_path / 'm.safetensors'}", "-o"]
+    assert run(tmp_path / "photo.png", *arguments, tmp_path / "whole.png") == 0
+
+    monkeypatch.setattr(memory, "free_memory", lambda: 10**9)
+    monkeypatch.setattr(Restorer, "memory_in_bands", lambda *_: 10**9)
+    monkeypatch.setattr("jaxperceptual.inference.restorer.BAND", 16 * 40 * 25)
+    assert run(tmp_path / "photo.png", *arguments, tmp_path / "bands.png") == 0
+    whole, bands = (pil.open(tmp_path / f"{n}.png") for n in ("whole", "bands"))
+    assert whole.mode == bands.mode == mode and bands.info["dpi"] == whole.info["dpi"]
+    assert bands.info["icc_profile"] == whole.info["icc_profile"]
+    assert dict(bands.getexif()) == dict(whole.getexif()) != {}
+    different = np.abs(np.subtract(whole, bands, dtype=int))
+    assert different.max() <= 1 and (different > 0).mean() < 1e-3
+
+    with pytest.raises(InputError, match="which .jpg needs; use --format png"):
+        run(tmp_path / "photo.jpg", *arguments, tmp_path / "out.jpg")
+    monkeypatch.setattr(Restorer, "memory_in_bands", lambda *_: 10**9 + 1)
+    with pytest.raises(InputError, match="need about 1.0 GB of memory, and 1.0 are"):
+        run(tmp_path / "photo.png", *arguments, tmp_path / "out.png")
+    kept = {"m.safetensors", "photo.png", "photo.jpg", "whole.png", "bands.png"}
+    assert {path.name for path in tmp_path.iterdir()} == kept
 
 
 @pytest.mark.slow
