@@ -1,6 +1,10 @@
 """A run on disk: everything that continuing it bit for bit takes."""
 
+import contextlib
+import errno
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,17 +68,37 @@ class Checkpoints:
         return aside
 
     def save(self, state: TrainState, record: dict[str, Any]) -> None:
-        """Starts writing; `state` is on the host and must not change meanwhile."""
+        """Starts writing; `state` is on the host and must not change meanwhile.
+
+        InputError, here and in `wait` and `close`, if one cannot be written.
+        """
         step = int(state.step)
         if step in self._manager.all_steps():
             return
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state._asdict()),
-                record=ocp.args.JsonSave(record),
-            ),
-        )
+        with self._writing():
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state._asdict()),
+                    record=ocp.args.JsonSave(record),
+                ),
+            )
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:  # tensorstore's are of the second kind
+            reason = getattr(error, "strerror", None) or str(error)
+            if full := os.strerror(errno.ENOSPC) in reason:
+                reason = os.strerror(errno.ENOSPC)
+            latest = self.latest()
+            kept = "there is none yet" if latest is None else f"step {latest} is kept"
+            raise InputError(
+                f"{self.path}: a checkpoint cannot be written "
+                f"({reason.strip().partition(chr(10))[0][:200]}); {kept}. "
+                f"{'Make room' if full else 'Mend that'}: the same command continues."
+            ) from error
 
     def record(self, step: int) -> dict[str, Any]:
         """The JSON record saved with a step; DamagedCheckpoint if it cannot be read."""
@@ -103,8 +127,10 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Returns when all that was saved is on the disk."""
-        self._manager.wait_until_finished()
+        with self._writing():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits, and ends orbax's threads."""
-        self._manager.close()
+        with self._writing():
+            self._manager.close()
