@@ -81,7 +81,7 @@ class MetricsLog:
         path = workdir / "metrics.jsonl"
         kept = []
         if path.exists():
-            lines = path.read_text().splitlines()
+            lines = path.read_text(errors="replace").splitlines()
             kept = [line for line in lines if _step_of(line) <= step]
         files.write_text(path, "".join(line + "\n" for line in kept))
         self._writer = _tensorboard_writer(workdir) if tensorboard else None

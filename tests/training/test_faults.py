@@ -1,0 +1,207 @@
+"""Training on a machine that fails: killed, a disk that fills, photos that go.
+
+Whatever happens, what is on disk is whole, and the same command continues.
+"""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from helpers import ROOT, Command
+from PIL import Image
+
+from jaxperceptual.core.errors import InputError
+from jaxperceptual.networks.model_file import read_model
+from jaxperceptual.training import run as training_run
+
+run = Command("train")
+STEPS = 40
+SMOKE = [
+    "--config=smoke.py",
+    f"--config.num_steps={STEPS}",
+    "--config.checkpoint_every_steps=1",
+    "--config.sample_every_steps=10",
+    "--config.data.num_workers=0",
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    write_photos(folder)
+    return folder
+
+
+def write_photos(folder):
+    rng = np.random.default_rng(0)
+    for i in range(5):
+        pixels = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+
+
+def weights_of(workdir):
+    return jax.tree.leaves(read_model(workdir).variables)
+
+
+def assert_whole(workdir):
+    """No file under a final name is half written."""
+    if (workdir / "model.safetensors").exists():
+        assert read_model(workdir).trained.steps > 0
+    for path in workdir.glob("samples/step_*.png"):
+        Image.open(path).load()
+
+
+@pytest.mark.slow
+def test_killed_20_times_it_ends_as_if_never(folder, tmp_path):
+    command = [*SMOKE, f"--data={folder}"]
+    assert run(*command, f"--workdir={tmp_path / 'whole'}") == 0
+    workdir, kills = tmp_path / "killed", 0
+    rng = random.Random(0)
+    while kills < 20:
+        process = subprocess.Popen(
+            [sys.executable, ROOT / "bin" / "train", *command, f"--workdir={workdir}"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+        # From the first step on, which may be in the middle of a checkpoint.
+        for line in process.stdout:
+            if line.startswith("step "):
+                break
+        else:
+            assert process.wait() == 0  # it got to the end before
+            break
+        time.sleep(rng.uniform(0, 0.5))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        kills += 1
+        assert_whole(workdir)
+    assert kills >= 10
+    assert run(*command, f"--workdir={workdir}") == 0
+    for a, b in zip(weights_of(workdir), weights_of(tmp_path / "whole"), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 12 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount).returncode:
+        pytest.skip("no file system can be mounted here")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def fill(disk, leave):
+    """All but `leave` bytes, in a file that is returned."""
+    with (disk / "filler").open("wb") as file:
+        file.write(bytes(shutil.disk_usage(disk).free - leave))
+    return disk / "filler"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "sample, leave, message",
+    [
+        (0, 200_000, "a checkpoint cannot be written (No space left on device); step"),
+        (0, 20_000, "No space left on device"),
+        (1, 20_000, "samples/step_000004.png: cannot be written (No space left"),
+    ],
+)
+def test_a_full_disk_is_said_and_the_run_goes_on_later(
+    sample, leave, message, folder, small_disk, tmp_path, capsys
+):
+    command = [*SMOKE, f"--data={folder}", f"--config.sample_every_steps={sample}"]
+    command += ["--config.num_steps=8"]
+    assert run(*command, f"--workdir={tmp_path / 'whole'}") == 0
+    workdir = small_disk / "run"
+    assert run(*command, f"--workdir={workdir}", "--config.num_steps=3") == 0
+    filler = fill(small_disk, leave)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        run.exit(*command, f"--workdir={workdir}")
+    assert ended.value.code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert message in lines[-1] and lines[-1].startswith("train: error: ")
+    assert_whole(workdir)
+    filler.unlink()
+    assert run(*command, f"--workdir={workdir}") == 0
+    assert "continuing" in capsys.readouterr().out
+    for a, b in zip(weights_of(workdir), weights_of(tmp_path / "whole"), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
+def test_a_result_that_finds_no_room_is_not_there(suffix, small_disk, tmp_path, capsys):
+    photo = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    filler = fill(small_disk, 4096)
+    target = small_disk / f"out{suffix}"
+    with pytest.raises(SystemExit) as ended:
+        Command("stylize").exit(tmp_path / "photo.png", "-o", target)
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert ended.value.code == 2 and "No space left on device" in line
+    assert list(small_disk.iterdir()) == [filler]
+
+
+@pytest.mark.slow
+def test_a_cache_that_finds_no_room_is_not_there(small_disk, folder, tmp_path, capsys):
+    filler = fill(small_disk, 10_000)
+    arguments = [*SMOKE, f"--data={folder}", f"--workdir={tmp_path / 'run'}"]
+    with pytest.raises(InputError, match="GB are free; choose another folder"):
+        run(*arguments, f"--config.data.cache={small_disk}")
+    assert list(small_disk.iterdir()) == [filler]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["gone", "another", "cut"])
+def test_photos_that_go_or_change_meanwhile(change, tmp_path, monkeypatch, capfd):
+    """One that cannot be read is told, and the next one takes its place."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    write_photos(photos)
+    seen = []
+    real = training_run.reporting.show_progress
+
+    def show(line, *rest):
+        seen.append(line["step"])
+        if line["step"] == 2:
+            for path in list(photos.iterdir())[:2]:
+                if change == "gone":
+                    path.unlink()
+                elif change == "cut":
+                    path.write_bytes(path.read_bytes()[:300])
+                else:
+                    Image.new("RGB", (64, 64), "red").save(path)
+        return real(line, *rest)
+
+    monkeypatch.setattr(training_run.reporting, "show_progress", show)
+    arguments = [*SMOKE, f"--data={photos}", f"--workdir={tmp_path / 'run'}"]
+    assert run(*arguments, "--config.num_steps=30") == 0
+    assert seen[-1] == 30
+    err = capfd.readouterr().err
+    assert err.count("skipped ") == {"gone": 2, "another": 0, "cut": 2}[change]
+
+
+def test_running_out_of_memory_says_what_to_lower(folder, tmp_path, monkeypatch):
+    def full(*_):
+        raise jax.errors.JaxRuntimeError(
+            "RESOURCE_EXHAUSTED: Out of memory allocating 123456789 bytes."
+        )
+
+    monkeypatch.setattr(training_run.Loop, "__call__", full)
+    arguments = [*SMOKE, f"--data={folder}", f"--workdir={tmp_path / 'run'}"]
+    message = "a step of 4 x 32 px does not fit into memory; use a smaller --data.batch"
+    with pytest.raises(InputError, match=message):
+        run(*arguments)
