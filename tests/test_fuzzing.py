@@ -11,6 +11,7 @@ import io
 import json
 import pickle
 import random
+import shutil
 import signal
 import sys
 import time
@@ -19,6 +20,7 @@ from collections import Counter
 from pathlib import Path
 
 import httpx
+import jax
 import numpy as np
 import pytest
 from helpers import foreign_state, style_model, write_gallery
@@ -33,6 +35,8 @@ from jaxperceptual.images.metadata import read_metadata
 from jaxperceptual.loss_network import store
 from jaxperceptual.networks import foreign
 from jaxperceptual.networks.model_file import read_model, write_model
+from jaxperceptual.training.checkpoints import Checkpoints, DamagedCheckpoint
+from jaxperceptual.training.step import TrainState
 
 # The largest, with a sign and without, and the least, in both orders of bytes.
 NUMBERS = (b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\x00\x00\x00\x80", bytes(4))
@@ -371,6 +375,52 @@ def test_what_a_run_logged(count, tmp_path):
         log.close()
         *_, last = path.read_bytes().splitlines()
         assert json.loads(last) == {"step": 6, "loss": 0.5}
+
+
+@pytest.mark.filterwarnings("ignore")  # orbax drops what else it was reading
+@pytest.mark.parametrize("count", counts())
+def test_checkpoints(count, tmp_path):
+    """A damaged one is refused, or is what was saved: never another network."""
+    rng = np.random.default_rng(0)
+    state = TrainState(
+        np.int32(3),
+        {"conv": {"kernel": rng.normal(size=(3, 3, 4, 8)).astype(np.float32)}},
+        {"norm": {"mean": rng.normal(size=8).astype(np.float32)}},
+        {"mu": rng.normal(size=(30, 40)).astype(np.float32)},
+    )
+    record = {"config": {"seed": 1}, "devices": 1}
+    made = contextlib.closing(Checkpoints(tmp_path, keep_last=1, keep_every_steps=0))
+    with made as checkpoints:
+        checkpoints.save(state, record)
+        checkpoints.wait()
+    whole = tmp_path / "whole"
+    shutil.copytree(tmp_path / "checkpoints", whole)
+    names = [path.relative_to(whole) for path in whole.rglob("*") if path.is_file()]
+    python_rng, refused = random.Random(0), 0
+    for _ in range(count // 4):
+        shutil.rmtree(tmp_path / "checkpoints")
+        shutil.copytree(whole, tmp_path / "checkpoints")
+        path = tmp_path / "checkpoints" / python_rng.choice(names)
+        if python_rng.random() < 0.2:
+            path.unlink()
+        else:
+            path.write_bytes(damaged(path.read_bytes(), python_rng))
+        made = Checkpoints(tmp_path, keep_last=1, keep_every_steps=0)
+        with contextlib.closing(made) as checkpoints:
+            if checkpoints.latest() is None:
+                refused += 1
+                continue
+            try:
+                found = checkpoints.restore(3, state)
+                told = checkpoints.record(3)
+            except DamagedCheckpoint:
+                refused += 1
+                continue
+        where = path.relative_to(tmp_path)
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(state), strict=True):
+            np.testing.assert_array_equal(a, b, err_msg=str(where))
+        assert told == record or "record" in where.parts, where
+    assert refused > count / 40
 
 
 def test_the_harness_finds_what_it_is_for(tmp_path):
