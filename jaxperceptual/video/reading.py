@@ -114,14 +114,14 @@ class Reader:
     def _open(self):
         av = import_av()
         try:
-            self._container = container = av.open(self._path)
+            self._container = container = av.open(self._path, metadata_errors="replace")
             if not container.streams.video:
                 raise InputError(f"{self._path}: no video in it; give a video.")
             self._stream = stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             first = next(container.decode(stream))
             container.close()  # not every format goes back to its start
-            self._container = container = av.open(self._path)
+            self._container = container = av.open(self._path, metadata_errors="replace")
             self._stream = stream = container.streams.video[0]
             stream.thread_type = "AUTO"
         except (av.FFmpegError, StopIteration) as error:
