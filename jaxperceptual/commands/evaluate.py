@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from jaxperceptual.commands import options
 from jaxperceptual.core import cli
 
 DETAILS = """\
@@ -30,7 +31,15 @@ def run(args: argparse.Namespace) -> int:
         consistency=args.consistency,
         tile=args.tile,
     )
-    print(run.evaluate(task, args.data, args.output, args.command), end="")
+    tables = run.evaluate(
+        task,
+        args.data,
+        args.output,
+        args.command,
+        shard=args.shard,
+        skip_existing=args.skip_existing,
+    )
+    print(tables, end="")
     if args.output is not None:
         print(f"written: {args.output}", file=sys.stderr)
     return 0
@@ -80,4 +89,5 @@ def parser() -> cli.Parser:
     )
     add("--tile", type=int, metavar="N", help="enlarge in tiles of N px of the input")
     add("-o", "--output", metavar="OUT", help="a folder for tables and strips")
+    options.add_sharing(made)
     return made

@@ -60,6 +60,16 @@ def add_saving(made: cli.Parser) -> None:
         metavar="N",
         help="of JPEG and WebP, 1 to 100 (default: 95)",
     )
+    add_sharing(made)
+    made.add_argument(
+        "--strip-metadata",
+        action="store_true",
+        help="leave out date, place, camera and resolution, which are kept otherwise",
+    )
+
+
+def add_sharing(made: cli.Parser) -> None:
+    """Much work in parts: --skip-existing, --shard."""
     made.add_argument(
         "--skip-existing",
         action="store_true",
@@ -71,11 +81,6 @@ def add_saving(made: cli.Parser) -> None:
         metavar="I/N",
         help="do the I-th of N equal shares of the photos, 1/8 to 8/8: for eight "
         "processes, on as many machines, that together do all",
-    )
-    made.add_argument(
-        "--strip-metadata",
-        action="store_true",
-        help="leave out date, place, camera and resolution, which are kept otherwise",
     )
 
 

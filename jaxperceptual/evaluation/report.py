@@ -1,6 +1,7 @@
 """What an evaluation leaves: tables as Markdown and JSON, and strips of pictures."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxperceptual.core import files
+from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.types import Image
 from jaxperceptual.evaluation import super_resolution
 from jaxperceptual.images import sheets
@@ -67,17 +69,7 @@ def record(
         json.dumps(
             {
                 **facts,
-                "factor": task.factor,
-                "blur": task.blur,
-                "models": {
-                    name: {
-                        "histogram_match": restorer.histogram_match,
-                        "consistency": restorer.consistency,
-                        "steps": restorer.model.trained.steps,
-                        "training": dict(restorer.model.trained.config) or None,
-                    }
-                    for name, restorer in task.restorers.items()
-                },
+                **_settings(task),
                 "mean": means(found),
                 "images": [
                     {"dataset": p.dataset, "name": p.name, "scores": p.scores}
@@ -118,6 +110,55 @@ def write(
     """results.json and results.md in `folder`, each whole."""
     files.write_text(folder / "results.json", record(task, found, facts))
     files.write_text(folder / "results.md", markdown(task, found))
+
+
+def read(path: Path, task: super_resolution.Task) -> list[super_resolution.Photo]:
+    """The photos, without pixels, of a results.json; none where there is no such file.
+
+    Raises InputError for results of another task, or a file that is damaged.
+    """
+    if not path.exists():
+        return []
+    with files.reading(path):
+        was = json.loads(path.read_text())
+        if any(was[key] != value for key, value in _settings(task).items()):
+            raise InputError(
+                f"{path}: of other models or settings; choose another folder with -o."
+            )
+        return [
+            super_resolution.Photo(
+                dataset=image["dataset"],
+                name=image["name"],
+                truth=np.zeros((0, 0, 3), np.float32),
+                outputs={},
+                scores={
+                    method: {
+                        score: math.inf if value is None else float(value)
+                        for score, value in scores.items()
+                    }
+                    for method, scores in image["scores"].items()
+                },
+            )
+            for image in was["images"]
+        ]
+
+
+def _settings(task: super_resolution.Task) -> dict[str, Any]:
+    """What was judged, as JSON has it."""
+    told = {
+        "factor": task.factor,
+        "blur": task.blur,
+        "models": {
+            name: {
+                "histogram_match": restorer.histogram_match,
+                "consistency": restorer.consistency,
+                "steps": restorer.model.trained.steps,
+                "training": dict(restorer.model.trained.config) or None,
+            }
+            for name, restorer in task.restorers.items()
+        },
+    }
+    return json.loads(json.dumps(told))
 
 
 def _finishes(task: super_resolution.Task) -> list[str]:

@@ -9,6 +9,7 @@ from helpers import Command, identity_model, restoration_model
 from PIL import Image
 from scipy import ndimage
 
+from jaxperceptual.core.errors import InputError
 from jaxperceptual.evaluation import metrics
 from jaxperceptual.images.reading import read_image
 from jaxperceptual.inference.consistency import ITERATIONS
@@ -90,6 +91,39 @@ def test_tables_and_strips(folder, tmp_path, monkeypatch, capsys):
         strip[top : top + 52, left : left + 48],
         read_image("A/one.png")[:52, :48],
     )
+
+
+def test_shares_add_up_and_go_on(folder, tmp_path, monkeypatch, capsys):
+    """Three processes, of which one was stopped, make what one makes."""
+    monkeypatch.chdir(folder)
+    command = ["--model", "runs/same", "--data", "A", "B", "-o"]
+    assert evaluate(*command, tmp_path / "whole") == 0
+    tables = capsys.readouterr().out
+    out = tmp_path / "shared"
+    assert evaluate(*command, out, "--shard=1/2") == 0  # A/one, B/one
+    assert "2 of 3 photos are judged; the share" in capsys.readouterr().out
+    assert not (out / "results.md").exists()
+
+    part = out / "results-1-of-2.json"
+    record = json.loads(part.read_text())
+    del record["images"][1]  # as if it had been stopped
+    record["images"][0]["scores"]["bicubic"]["psnr"] = None  # of equal pictures
+    part.write_text(json.dumps(record))
+    (out / "strips" / "A" / "one.png").unlink()
+    assert evaluate(*command, out, "--shard=1/2", "--skip-existing") == 0
+    assert not (out / "strips" / "A" / "one.png").exists()  # it was not done again
+    images = json.loads(part.read_text())["images"]
+    assert [i["name"] for i in images] == ["one", "one"]
+    assert images[0]["scores"]["bicubic"]["psnr"] is None
+
+    assert evaluate(*command, out, "--shard=1/2") == 0
+    capsys.readouterr()
+    assert evaluate(*command, out, "--shard=2/2", "--skip-existing") == 0
+    assert capsys.readouterr().out == tables == (out / "results.md").read_text()
+    with pytest.raises(InputError, match="of other models or settings"):
+        evaluate(*command, out, "--shard=1/2", "--skip-existing", "--blur=0")
+    with pytest.raises(InputError, match="name a folder with -o"):
+        evaluate(*command[:-1], "--shard=1/2")
 
 
 @pytest.mark.parametrize("blur", [0.0, 1.5])
