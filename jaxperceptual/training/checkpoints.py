@@ -2,6 +2,8 @@
 
 import contextlib
 import errno
+import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,6 +17,8 @@ import orbax.checkpoint as ocp
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.training.step import TrainState
 
+_HASHES = "sha256"  # of state and record, in what is saved of the latter
+
 
 class DamagedCheckpoint(InputError):
     """A checkpoint that cannot be read."""
@@ -24,9 +28,10 @@ class Checkpoints:
     """The checkpoints of one run folder, `checkpoints/<step>/`, by orbax.
 
     A checkpoint holds the state (parameters, statistics, optimiser state, step) and a
-    JSON record (data position, configuration). Orbax writes under a temporary name and
-    renames, so a killed process leaves whole checkpoints only. Of many processes the
-    first alone has them: states are equal on all devices.
+    JSON record (data position, configuration), and of both a hash: orbax itself does
+    not notice if a byte of an array has changed. Orbax writes under a temporary name
+    and renames, so a killed process leaves whole checkpoints only. Of many processes
+    the first alone has them: states are equal on all devices.
 
     keep_last: how many of the newest to keep.
     keep_every_steps: besides those, all at multiples of this; 0 for none.
@@ -75,12 +80,15 @@ class Checkpoints:
         step = int(state.step)
         if step in self._manager.all_steps():
             return
+        told = _hash_of_text(record)
         with self._writing():
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(state._asdict()),
-                    record=ocp.args.JsonSave(record),
+                    record=ocp.args.JsonSave(
+                        record | {_HASHES: {"state": _hash(state), "record": told}}
+                    ),
                 ),
             )
 
@@ -101,29 +109,47 @@ class Checkpoints:
             ) from error
 
     def record(self, step: int) -> dict[str, Any]:
-        """The JSON record saved with a step; DamagedCheckpoint if it cannot be read."""
-        return self._read(step, record=ocp.args.JsonRestore())["record"]
+        """The JSON record saved with a step.
+
+        DamagedCheckpoint if it cannot be read, or is not what was saved.
+        """
+        record, hashes = self._record(step)
+        if hashes and hashes["record"] != _hash_of_text(record):
+            raise self._damaged(step, "its record has changed")
+        return record
+
+    def _record(self, step: int) -> tuple[dict[str, Any], dict[str, str]]:
+        """The record and the hashes, of which older checkpoints have none."""
+        record = dict(self._read(step, record=ocp.args.JsonRestore())["record"])
+        return record, record.pop(_HASHES, {})
 
     def restore(self, step: int, like: TrainState) -> TrainState:
         """The state of a step, arrays on the host, shaped as `like`.
 
-        DamagedCheckpoint if it cannot be read.
+        DamagedCheckpoint if it cannot be read, or is not what was saved.
         """
         abstract = jax.tree.map(
             lambda x: np.zeros(np.shape(x), np.asarray(x).dtype), like
         )
         state = ocp.args.StandardRestore(abstract._asdict())
-        return TrainState(**self._read(step, state=state)["state"])
+        found = TrainState(**self._read(step, state=state)["state"])
+        _, hashes = self._record(step)
+        if hashes and hashes["state"] != _hash(found):
+            raise self._damaged(step, "its arrays have changed")
+        return found
 
     def _read(self, step: int, **items):
         try:
             return self._manager.restore(step, args=ocp.args.Composite(**items))
         except (ValueError, KeyError, TypeError, OSError) as error:
             reason = str(error).strip().partition("\n")[0][:200]
-            raise DamagedCheckpoint(
-                f"checkpoint {self.path / str(step)} cannot be read ({reason}), and "
-                "there is no good one before it; choose another --workdir."
-            ) from error
+            raise self._damaged(step, reason) from error
+
+    def _damaged(self, step: int, reason: str) -> DamagedCheckpoint:
+        return DamagedCheckpoint(
+            f"checkpoint {self.path / str(step)} cannot be read ({reason}), and there "
+            "is no good one before it; choose another --workdir."
+        )
 
     def wait(self) -> None:
         """Returns when all that was saved is on the disk."""
@@ -134,3 +160,16 @@ class Checkpoints:
         """Waits, and ends orbax's threads."""
         with self._writing():
             self._manager.close()
+
+
+def _hash(state: TrainState) -> str:
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(state._asdict()):
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(array)
+    return digest.hexdigest()
+
+
+def _hash_of_text(record: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()

@@ -1,5 +1,6 @@
 """Videos read and written: times, sound, rotation, colours, damage."""
 
+import contextlib
 import io
 from fractions import Fraction
 
@@ -231,3 +232,18 @@ def test_sound_that_has_no_place_is_left_out_and_said(tmp_path):
     assert len(frames(Reader(tmp_path / "out.webm"))) == 10
     assert writer.notes and "left out" in writer.notes[0]
     assert io.BytesIO(made.read_bytes()).getvalue()  # the input is as it was
+
+
+def test_tags_that_are_not_utf8(tmp_path):
+    """As old cameras and tools write them."""
+    with av.open(tmp_path / "a.mp4", "w") as container:
+        container.metadata["title"] = "Caf___e"
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        frame = av.VideoFrame.from_ndarray(picture(0), format="rgb24")
+        container.mux([*stream.encode(frame), *stream.encode()])
+    data = (tmp_path / "a.mp4").read_bytes()
+    assert b"Caf___e" in data
+    (tmp_path / "a.mp4").write_bytes(data.replace(b"Caf___e", b"Caf\xe9 \xff."))
+    with contextlib.closing(Reader(tmp_path / "a.mp4")) as reader:
+        assert len([part for part in reader if isinstance(part, Frame)]) == 1
