@@ -102,7 +102,8 @@ def write_image(
     try:
         with files.replacing(path) as file:
             picture.save(file, kind, **options)
-    except (OSError, ValueError) as error:  # ValueError: sides beyond the format's
+    # ValueError: sides beyond the format's; RuntimeError: libtiff, on a full disk.
+    except (OSError, ValueError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(
             f"{path}: cannot be written ({reason}); choose a folder that exists, is "
