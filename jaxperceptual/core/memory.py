@@ -40,6 +40,12 @@ def free_memory() -> int | None:
     return min(1024 * int(line.split()[1]), *_left_by_groups())
 
 
+def free_device_memory() -> int | None:
+    """Likewise of the first device; None where its memory is the system's."""
+    stats = jax.local_devices()[0].memory_stats()
+    return stats["bytes_limit"] - stats["bytes_in_use"] if stats else None
+
+
 def _left_by_groups() -> list[int]:
     """What limits of control groups leave; files that are cached can be dropped."""
     for folder, limit, used, cached in (

@@ -8,6 +8,8 @@ from tqdm import tqdm
 EVERY = 30.0  # s between lines
 _LINE = "{desc}{n_fmt} of {total_fmt} {unit}s, {rate_fmt}, {remaining} left{postfix}"
 
+_UP = "\x1b[A"  # of a bar below another
+
 
 class Bar(tqdm):
     """tqdm, whose bar becomes lines where stderr is no terminal: a log file, a pipe.
@@ -35,7 +37,7 @@ class _Lines:
         self._told, self._text = time.monotonic(), ""
 
     def write(self, text: str) -> None:
-        text = text.strip("\r\n ")
+        text = text.replace(_UP, "").strip("\r\n ")
         now = time.monotonic()
         due = now - self._told >= EVERY and sys.stderr is not None
         if text and text != self._text and due:

@@ -44,7 +44,7 @@ def restore_files(
     """
     for job in todo:
         shape = _read_shape(job.source, None)
-        if shape and _output_too_large(restorer, shape):
+        if shape and _output_too_large(restorer, job, shape):
             yield _by_bands(restorer, job, shape, **saving)
             continue
         try:
@@ -70,26 +70,38 @@ def restore_files(
             yield jobs.Result(job, None)
 
 
-def _output_too_large(restorer, shape) -> bool:
+def _output_too_large(restorer, job, shape) -> bool:
+    if shape[0] * shape[1] > MAX_PIXELS:
+        return True
+    # Written while it is made well before memory ends; what cannot be, at its end.
+    share = 1 if _why_whole(restorer, job) else SHARE
     free = memory.free_memory()
-    needed = restorer.memory(*shape)
-    too_many = shape[0] * shape[1] > MAX_PIXELS
-    return too_many or (free is not None and needed > SHARE * free)
+    return free is not None and restorer.memory(*shape) > share * free
+
+
+def _why_whole(restorer, job) -> str:
+    """What needs the output as a whole; empty if it can be written while it is made."""
+    suffix = job.target.suffix.lower()
+    return restorer.why_whole or ("" if suffix in streams.SUFFIXES else suffix)
 
 
 def _by_bands(
     restorer, job, shape, *, strip_metadata=False, quality=None
 ) -> jobs.Result:
-    """The output written while it is made, where the format can be written so."""
-    del quality  # of formats that cannot
+    """The output written while it is made."""
+    del quality  # of formats that cannot be written so
     h, w = shape
     height, width = (restorer.factor * side for side in shape)
     needed, free = restorer.memory_in_bands(h, w), memory.free_memory()
     try:
-        if job.target.suffix.lower() not in streams.SUFFIXES:
+        if why := _why_whole(restorer, job):
+            way_out = "enlarge a part of the image"
+            if not restorer.why_whole:
+                way_out = "use --format png"
             raise InputError(
-                f"{job.source}: {width} x {height} px of output do not fit into memory "
-                f"as a whole, which {job.target.suffix} needs; use --format png."
+                f"{job.source}: an output of {width} x {height} px, which {why} needs "
+                f"as a whole, takes about {restorer.memory(h, w) / 1e9:.1f} GB of "
+                f"memory; {way_out}."
             )
         if free is not None and needed > free:
             raise InputError(
@@ -153,19 +165,20 @@ def stylize_files(
         strength=strength, preserve_color=preserve_color, style_scale=style_scale
     )
 
-    def in_strips(shape):
-        return shape and _too_large(stylizer, shape, style_scale, tile)
-
+    large = {
+        shape
+        for shape in {*shapes}
+        if shape and _too_large(stylizer, shape, style_scale, tile)
+    }
     if strength > 0:
-        whole = (shape for shape in shapes if shape and not in_strips(shape))
+        whole = (shape for shape in shapes if shape and shape not in large)
         stylizer.prepare(scaled(*shape, style_scale) for shape in whole)
 
     def rank(shape):
         return stylizer.rank(*scaled(*shape, style_scale)) if shape else 0
 
-    for group in _batches(todo, shapes, batch_size, rank):
-        shape = shapes[todo.index(group[0])]
-        if in_strips(shape):
+    for shape, group in _batches(todo, shapes, batch_size, rank):
+        if shape in large:
             strip = tile or STRIP
             for job in group:
                 yield _by_strips(stylizer, job, shape, size, mixing, strip, saving)
@@ -206,11 +219,17 @@ def _too_large(stylizer, shape, style_scale, tile) -> bool:
     h, w = scaled(*shape, style_scale)
     if tile is not None:
         return h * w > tile**2
-    free = memory.free_memory()
-    # Beside the network, the photo and its output as floats, and what writes them.
-    needed = stylizer.memory(h, w) + 42 * shape[0] * shape[1]
-    too_many = shape[0] * shape[1] > MAX_PIXELS
-    return too_many or (free is not None and needed > SHARE * free)
+    if shape[0] * shape[1] > MAX_PIXELS:
+        return True
+    network = stylizer.memory(h, w)
+    # Beside it, the photo and its output as floats, and what writes them.
+    for needed, free in (
+        (network + 42 * shape[0] * shape[1], memory.free_memory()),
+        (network, memory.free_device_memory()),
+    ):
+        if free is not None and needed > SHARE * free:
+            return True
+    return False
 
 
 def _by_strips(stylizer, job, shape, size, mixing, strip, saving) -> jobs.Result:
@@ -241,7 +260,7 @@ def _batches(
     shapes: Sequence[tuple[int, int] | None],
     batch_size: int,
     rank: Callable[[tuple[int, int] | None], int],
-) -> Iterator[list[jobs.Job]]:
+) -> Iterator[tuple[tuple[int, int] | None, list[jobs.Job]]]:
     """Jobs of equal image size together, unreadable ones each alone, by `rank`."""
     groups: dict[tuple[int, int] | None, list[jobs.Job]] = {}
     for job, shape in zip(todo, shapes, strict=True):
@@ -250,7 +269,8 @@ def _batches(
         group = groups[shape]
         pixels = shape[0] * shape[1] if shape else MAX_BATCH_PIXELS
         n = max(1, min(batch_size, MAX_BATCH_PIXELS // pixels))
-        yield from (group[start : start + n] for start in range(0, len(group), n))
+        for start in range(0, len(group), n):
+            yield shape, group[start : start + n]
 
 
 def _read_shape(path: Path, size: int | None) -> tuple[int, int] | None:
@@ -331,7 +351,7 @@ def _columns(cells: Sequence[np.ndarray]) -> int:
 def _apply(stylizer: Stylizer, batch: np.ndarray, **options) -> np.ndarray:
     n, h, w, _ = batch.shape
     with enough_memory(
-        f"{n} image(s) of {w} x {h} px", "a smaller --size or --batch-size"
+        f"{n} image(s) of {w} x {h} px", "--tile 1024, a smaller --size or --batch-size"
     ):
         return stylizer(batch, **options)
 

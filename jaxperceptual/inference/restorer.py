@@ -185,6 +185,13 @@ class Restorer:
         """Likewise by `in_bands`, with an alpha, and the rest of it written."""
         return round(1.4e9 + 40 * BAND + h * w * (11 + self.factor**2))
 
+    @property
+    def why_whole(self) -> str:
+        """What needs an output as a whole; empty if `in_bands` can make it."""
+        if self._reach is None:
+            return "instance norm"
+        return "--histogram-match" if self.histogram_match else ""
+
     def in_bands(self, image: Bytes) -> Iterator[Large]:
         """The output of an image from the top down, so many rows at a time.
 
@@ -195,11 +202,10 @@ class Restorer:
         norm.
         """
         h, w, _ = image.shape
-        if self.histogram_match or self._reach is None:
-            what = "instance norm" if self._reach is None else "--histogram-match"
+        if self.why_whole:
             raise InputError(
-                f"{w} x {h} px: with {what}, the output has to fit into memory as a "
-                "whole; enlarge a part of the image."
+                f"{w} x {h} px: with {self.why_whole}, the output has to fit into "
+                "memory as a whole; enlarge a part of the image."
             )
         # Spoilt at a band's end: what the network reaches, then each correction.
         margin = self._reach + REACH * self.consistency

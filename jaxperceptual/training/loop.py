@@ -60,6 +60,10 @@ class Loop:
                 metrics = self._finite(at, on_device)
                 stopped = stopped or _number(told)
 
+        def asked() -> int:
+            """A signal that is known at once, where there is no one to agree with."""
+            return caught[0] if caught and distributed.count() == 1 else 0
+
         def save() -> TrainState:
             wait()
             host = unreplicate(replicated)
@@ -89,9 +93,7 @@ class Loop:
                 if before == start:
                     wait()
                     clock.restart(step)  # no rate counts the time to compile
-                if distributed.count() == 1 and caught:
-                    stopped = caught[0]  # known at once
-                last = stopped or step >= config.num_steps
+                last = stopped or asked() or step >= config.num_steps
                 if last or _passed(before, step, config.log_every_steps):
                     wait()
                     line = {"step": step, **clock.measure(step), **metrics}
@@ -103,7 +105,7 @@ class Loop:
                     clock.restart(step)
                 if _passed(before, step, config.checkpoint_every_steps):
                     save()
-                if stopped:
+                if stopped := stopped or asked():
                     break
             state = save()
             outputs.wait()

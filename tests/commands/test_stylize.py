@@ -418,7 +418,9 @@ def test_out_of_memory_is_said(stylize, monkeypatch):
     monkeypatch.setattr(Inverted, "__call__", exhaust)
     code, _, err = stylize("ok.png")
     assert code == 2
-    assert "8 x 6 px does not fit into memory; use a smaller --size or" in err
+    assert (
+        "8 x 6 px does not fit into memory; use --tile 1024, a smaller --size or" in err
+    )
 
 
 def test_as_a_command(model, tmp_path):

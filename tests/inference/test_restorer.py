@@ -213,8 +213,14 @@ def test_what_does_not_fit_is_written_while_it_is_made(mode, tmp_path, monkeypat
     different = np.abs(np.subtract(whole, bands, dtype=int))
     assert different.max() <= 1 and (different > 0).mean() < 1e-3
 
-    with pytest.raises(InputError, match="which .jpg needs; use --format png"):
+    message = "px, which .jpg needs as a whole, .* use --format png"
+    with pytest.raises(InputError, match=message):
         run(tmp_path / "photo.jpg", *arguments, tmp_path / "out.jpg")
+    message = "which --histogram-match needs as a whole, .* a part of the image"
+    with pytest.raises(InputError, match=message):
+        arguments = ["--histogram-match", *arguments]
+        run(tmp_path / "photo.png", *arguments, tmp_path / "out.png")
+    arguments = arguments[1:]
     monkeypatch.setattr(Restorer, "memory_in_bands", lambda *_: 10**9 + 1)
     with pytest.raises(InputError, match="need about 1.0 GB of memory, and 1.0 are"):
         run(tmp_path / "photo.png", *arguments, tmp_path / "out.png")
