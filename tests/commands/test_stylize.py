@@ -38,6 +38,9 @@ class Inverted(Stylizer):
     def prepare(self, sizes):
         return self
 
+    def memory(self, h, w):
+        return 0
+
     def rank(self, h, w):
         return 0
 
