@@ -43,7 +43,7 @@ SMALL = {
     "--config.data.image_size=48 --config.style_size=64 --config.data.batch_size=1 "
     "--config.optimizer.warmup_steps=0",
     "readme_pictures": "",
-    "scaling": "--config.style_size=64",
+    "scaling": "",
     "large_images": "--sides 96 --strip 64",
     "first_picture": "--num 2 --repeats 1",
     "page_latency": "--sizes 64 --repeats 1",

@@ -61,8 +61,9 @@ def _measured(source: Path, tile: int, model: str | None) -> tuple[int, float]:
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
-    if code := os.waitstatus_to_exitcode(status):
-        raise RuntimeError(f"stylize ended with {code}")
+    process.returncode = os.waitstatus_to_exitcode(status)  # waited for already
+    if process.returncode:
+        raise RuntimeError(f"stylize ended with {process.returncode}")
     return 1024 * usage.ru_maxrss, time.perf_counter() - started
 
 
