@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from flax import traverse_util
+from PIL import Image
 
 from jaxperceptual.core import cli, config_files
 from jaxperceptual.losses.goal import build_goal
@@ -31,6 +32,14 @@ class Command:
     def exit(self, *argv):
         """As a process ends: raises SystemExit, errors are lines on stderr."""
         cli.main(self.module, [str(argument) for argument in argv])
+
+
+def noise_photos(folder):
+    """Five photos of noise, 50 x 40 px, in an existing folder."""
+    rng = np.random.default_rng(0)
+    for i in range(5):
+        pixels = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
 
 
 def pixel_problem(size, config="style_muse.py", num_images=2):

@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from jaxperceptual.core.errors import InputError
 
-_DISTRIBUTED = "jaxperceptual.core.distributed"  # imported where there are others
+_DISTRIBUTED = "jaxperceptual.core.distributed"  # imported by `train` alone
 
 
 class Parser(argparse.ArgumentParser):

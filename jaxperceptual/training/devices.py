@@ -4,6 +4,7 @@ Of all processes (`core.distributed`), the first one's devices first; arrays go 
 come from this process's own. `step` maps the update over them.
 """
 
+import functools
 from collections import defaultdict
 
 import jax
@@ -51,9 +52,14 @@ def largest(number: int, devices: list[jax.Device]) -> jax.Array | int:
     if jax.process_count() == 1:
         return number
     here = np.full(len(own(devices)), number, np.int32)
+    return _maximum(tuple(devices))(here)
+
+
+@functools.cache  # asked for after every step, and traced once
+def _maximum(devices: tuple[jax.Device, ...]):
     return jax.pmap(
         lambda x: jax.lax.pmax(x, DEVICES), axis_name=DEVICES, devices=devices
-    )(here)
+    )
 
 
 def replicate(tree, devices: list[jax.Device] | None = None):

@@ -11,8 +11,7 @@ import time
 import jax
 import numpy as np
 import pytest
-from helpers import ROOT, Command
-from PIL import Image
+from helpers import ROOT, Command, noise_photos
 from test_documentation import COMMANDS
 
 from jaxperceptual.core import distributed
@@ -33,10 +32,7 @@ SMOKE = [
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(0)
-    for i in range(5):
-        pixels = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{i}.png")
+    noise_photos(folder)
     return folder
 
 

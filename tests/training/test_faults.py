@@ -14,7 +14,7 @@ import time
 import jax
 import numpy as np
 import pytest
-from helpers import ROOT, Command
+from helpers import ROOT, Command, noise_photos
 from PIL import Image
 
 from jaxperceptual.core.errors import InputError
@@ -39,15 +39,8 @@ SMOKE = [
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photos")
-    write_photos(folder)
+    noise_photos(folder)
     return folder
-
-
-def write_photos(folder):
-    rng = np.random.default_rng(0)
-    for i in range(5):
-        pixels = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{i}.png")
 
 
 def weights_of(workdir):
@@ -173,7 +166,7 @@ def test_photos_that_go_or_change_meanwhile(change, tmp_path, monkeypatch, capfd
     """One that cannot be read is told, and the next one takes its place."""
     photos = tmp_path / "photos"
     photos.mkdir()
-    write_photos(photos)
+    noise_photos(photos)
     seen = []
     real = training_run.reporting.show_progress
 
