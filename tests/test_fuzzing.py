@@ -1,8 +1,9 @@
 """Whatever a file, a request or a command line says: an answer, or one clear line.
 
-Good ones are damaged at random (bytes changed, cut, doubled, put in, zeroed) and read:
-InputError alone may come of it, within seconds and a stated amount of memory. The seed
-is fixed; `-m slow` tries many more.
+Hypothesis damages good ones (bytes changed, cut, doubled, put in, overwritten with
+extreme numbers) and makes settings and command lines up; InputError alone may come of
+it, within seconds and a stated amount of memory. The same cases in every run; `-m slow`
+tries many more, others each time. What fails is reduced to the least damage that does.
 """
 
 import asyncio
@@ -11,11 +12,11 @@ import gc
 import io
 import json
 import pickle
-import random
 import shutil
 import signal
 import sys
 import time
+import unicodedata
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -25,17 +26,19 @@ import jax
 import numpy as np
 import pytest
 from helpers import foreign_state, style_model, write_gallery
+from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 from PIL import Image
 from test_documented_commands import weights_file
 
 from jaxperceptual.commands import stylize, train
-from jaxperceptual.core import config_files, memory
+from jaxperceptual.core import config_files, memory, records
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.images import reading
 from jaxperceptual.images.metadata import read_metadata
 from jaxperceptual.loss_network import store
 from jaxperceptual.networks import foreign
 from jaxperceptual.networks.model_file import read_model, write_model
+from jaxperceptual.training import checks
 from jaxperceptual.training.checkpoints import Checkpoints, DamagedCheckpoint
 from jaxperceptual.training.step import TrainState
 
@@ -46,72 +49,99 @@ SECONDS = 20  # for one case
 BYTES = 1.5e9  # that all cases of a kind may add to this process's peak
 
 
-def damaged(data: bytes, rng: random.Random) -> bytes:
-    """A few changes, of any kind."""
-    data = bytearray(data)
-    for _ in range(rng.choice((1, 1, 2, 5))):
+@st.composite
+def damaged(draw, originals):
+    """One of the originals with a few changes, of any kind."""
+    data = bytearray(draw(st.sampled_from(originals)))
+    for _ in range(draw(st.sampled_from((1, 1, 2, 5)))):
         if not data:
             break
         # The beginning, where most is said, as often as all the rest.
-        most = len(data) if rng.random() < 0.5 else min(len(data), 256)
-        at = rng.randrange(most)
-        kind = rng.randrange(7)
-        if kind == 0:
-            data[at] = rng.randrange(256)
-        elif kind == 1:
-            data[at] ^= 1 << rng.randrange(8)
-        elif kind == 2:
+        most = len(data) if draw(st.booleans()) else min(len(data), 256)
+        at = draw(st.integers(0, most - 1))
+        kind = draw(st.sampled_from("set flip cut remove insert number repeat".split()))
+        if kind == "set":
+            data[at] = draw(st.integers(0, 255))
+        elif kind == "flip":
+            data[at] ^= 1 << draw(st.integers(0, 7))
+        elif kind == "cut":
             del data[at:]
-        elif kind == 3:
-            del data[at : at + rng.randint(1, 64)]
-        elif kind == 4:
-            data[at:at] = rng.randbytes(rng.randint(1, 64))
-        elif kind == 5:
-            data[at : at + 4] = rng.choice(NUMBERS)
+        elif kind == "remove":
+            del data[at : at + draw(st.integers(1, 64))]
+        elif kind == "insert":
+            data[at:at] = draw(st.binary(min_size=1, max_size=64))
+        elif kind == "number":
+            data[at : at + 4] = draw(st.sampled_from(NUMBERS))
         else:
             data += data[at : at + 4096]
     return bytes(data)
 
 
+class Late(BaseException):
+    """Passes through whatever handles an Exception, and is not tried again."""
+
+
 @contextlib.contextmanager
 def bounded(what):
-    """A time limit for each case, one of memory for all of them."""
-
-    def late(*_):
-        raise TimeoutError(f"{what}: {SECONDS} s")
-
+    """A bound of memory for all that is tried in it."""
     before = memory.peak_memory()
+    yield
+    assert memory.peak_memory() - before < BYTES, what
+
+
+@contextlib.contextmanager
+def in_time():
+    def late(*_):
+        raise Late(f"{SECONDS} s")
+
     old = signal.signal(signal.SIGALRM, late)
+    signal.alarm(SECONDS)
     try:
         yield
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, old)
-    assert memory.peak_memory() - before < BYTES, what
+
+
+def tried(count, strategy):
+    """A decorator: calls a function now, with `count` values of the strategy."""
+
+    def call(function):
+        def case(value):
+            with in_time():
+                function(value)
+
+        how = settings(
+            max_examples=count,
+            derandomize=count == FEW,
+            database=None,
+            deadline=None,
+            print_blob=True,
+            phases=[Phase.generate, Phase.shrink],
+            suppress_health_check=list(HealthCheck),
+        )
+        how(given(strategy)(case))()
+
+    return call
 
 
 def attack(read, originals, suffix, tmp_path, count):
-    """Reads damaged files; what is raised beside InputError fails, and is kept."""
-    rng = random.Random(0)
-    told = 0
+    """Reads damaged files; what is raised beside InputError fails."""
+    told = []
+    path = tmp_path / f"case{suffix}"  # where the least that fails is left
+
     with bounded(suffix):
-        for case in range(count):
-            data = damaged(rng.choice(originals), rng)
-            path = tmp_path / f"case{suffix}"
+
+        @tried(count, damaged(originals))
+        def _(data):
             path.write_bytes(data)
-            signal.alarm(SECONDS)
             try:
                 read(path)
             except InputError as error:
-                told += 1
+                told.append(error)
                 assert "\n" not in str(error).strip()
-            except BaseException as error:
-                kept = tmp_path / f"failed{suffix}"
-                kept.write_bytes(data)
-                raise AssertionError(f"case {case}: {kept}: {error!r}") from error
-            finally:
-                signal.alarm(0)
-    assert told > count / 20  # damage was done
+
+    assert len(told) > count / 20  # damage was done
 
 
 def counts():
@@ -270,6 +300,10 @@ def test_videos(count, tmp_path):
     attack(read, [made.getvalue()], ".gif", tmp_path, count // 4)
 
 
+def is_control(c):
+    return unicodedata.category(c) == "Cc"
+
+
 WORDS = [
     *"photo.jpg -o --style --model wave:1,udnie:2 --strength nan 1e400 -1 0".split(),
     *"--size --tile auto --sheet --list --shard 1/0 9/3 / --format gif".split(),
@@ -280,35 +314,76 @@ WORDS = [
 ]
 
 
+# As an operating system hands them over: bytes that are no UTF-8 too.
+TEXT = st.text(
+    st.characters(exclude_categories=["Cs"])
+    | st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF, categories=["Cs"])
+)
+
+
 @pytest.mark.parametrize("count", counts())
 @pytest.mark.parametrize("command", [stylize, train])
 def test_command_lines(command, count, capsys):
-    rng = random.Random(0)
     parser = command.parser()
-    for _ in range(count):
-        argv = [rng.choice(WORDS) for _ in range(rng.randint(0, 6))]
+
+    @tried(count, st.lists(st.sampled_from(WORDS) | TEXT, max_size=6))
+    def _(argv):
         try:
             parser.parse_args(argv)
         except SystemExit as ended:
             err = capsys.readouterr().err
             assert ended.code == 2 and "Traceback" not in err
-            assert len(err.strip().splitlines()) == 1, argv
+            line, end = err[:-1], err[-1]
+            assert end == "\n" and not any(map(is_control, line))
+
+
+CONFIG = config_files.load_config("smoke.py")
+VALUES = ("1e999", "True", "None", "[]", "{", "(1,2)", "'", "9" * 400, "../..", "\x00")
+VALUES += ("__import__('os').system('true')", "[" * 200, "1_000", "0x10", "polar")
 
 
 @pytest.mark.parametrize("count", counts())
 def test_settings(count):
-    rng = random.Random(0)
-    values = ("1", "-1", "1e999", "nan", "true", "None", "[]", "{", "(1,2)", "'", "")
-    values += ("__import__('os').system('true')", "9" * 400, "../..", "\x00", "\u00e9")
-    keys = ("num_steps", "data.flip", "data", "optimizer.method", "net.norm", "seed")
-    keys += ("styles", "objective.content.relu9_9", "objective", "", ".", "a.b.c")
-    config = config_files.load_config("smoke.py")
-    for _ in range(count):
-        setting = f"{rng.choice(keys)}={rng.choice(values)}"
+    """A setting is applied and in its range, or refused."""
+    known = [*records.flatten(CONFIG), "data", "styles", "objective.content.relu9_9"]
+    value = (
+        st.sampled_from(VALUES)
+        | st.integers().map(str)
+        | st.floats().map(repr)
+        | st.booleans().map(str)
+        | TEXT
+    )
+    setting = st.tuples(st.sampled_from(known) | TEXT, value).map("=".join)
+    taken, refused = [], []
+
+    @tried(count, st.lists(setting, min_size=1, max_size=3))
+    def _(lines):
+        config = CONFIG.copy_and_resolve_references()
         try:
-            config_files.override_all(config.copy_and_resolve_references(), [setting])
+            config_files.override_all(config, lines)
+            checks.check_config(config)
         except InputError as error:
-            assert "\n" not in str(error).strip(), setting
+            refused.append(error)
+        else:
+            taken.append(config)
+            # What a run's record holds is read back as it was.
+            flat = records.flatten(config)
+            assert records.flatten(config_files.unflatten(flat)) == flat
+
+    assert min(len(taken), len(refused)) > count / 20
+
+
+@pytest.mark.parametrize("count", counts())
+def test_configs(count, tmp_path):
+    """A config with a mistake in it, which Python runs."""
+    source = (config_files.FOLDER / "style_muse.py").read_text().encode()
+
+    def read(path):
+        config = config_files.load_config(str(path))
+        config_files.apply_quick(config)
+        checks.check_config(config)
+
+    attack(read, [source], ".py", tmp_path, count // 4)
 
 
 PATHS = (
@@ -317,7 +392,7 @@ PATHS = (
     *("/page.js", "/static/../server.py", "/../server.py", "/\u00e9", "/api/%00"),
 )
 KEYS = ("style", "strength", "size", "style_scale", "preserve_color", "enlarge", "x")
-VALUES = ("wave", "wave:0.5,dots:1", "nan", "1e99", "-1", "1", "32", "", "..", "\0")
+ANSWERS = ("wave", "wave:0.5,dots:1", "nan", "1e99", "-1", "1", "32", "", "..", "\0")
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's
@@ -331,32 +406,35 @@ def test_requests_to_the_page(count, tmp_path, monkeypatch):
     monkeypatch.setattr(studio.Stylizer, "__call__", lambda self, x, **options: x)
     monkeypatch.setattr(studio.Restorer, "__call__", lambda self, x: x)
     app = server.application(studio.Studio(model), warm=False, max_megabytes=0.1)
-    rng = random.Random(0)
     photo = encoded("PNG")
     codes = Counter()
+    requests = st.fixed_dictionaries(
+        dict(
+            method=st.sampled_from(("GET", "POST", "POST", "POST", "PUT", "DELETE")),
+            url=st.sampled_from((*PATHS, *["/api/picture"] * len(PATHS))),
+            params=st.dictionaries(
+                st.sampled_from(KEYS), st.sampled_from(ANSWERS), max_size=2
+            ),
+            content=damaged([photo]) | st.just(b""),
+            headers=st.fixed_dictionaries(
+                {"content-type": st.sampled_from(("image/png", "text/x", ""))}
+            ),
+        )
+    )
+    transport = httpx.ASGITransport(app)  # raises what the application does
+    client = httpx.AsyncClient(base_url="http://127.0.0.1:8000", transport=transport)
 
-    async def ask():
-        transport = httpx.ASGITransport(app)  # raises what the application does
-        url = "http://127.0.0.1:8000"
-        async with httpx.AsyncClient(base_url=url, transport=transport) as client:
-            for _ in range(count):
-                path = rng.choice((*PATHS, *["/api/picture"] * len(PATHS)))
-                times = rng.choice((0, 0, 1, 2))
-                query = {rng.choice(KEYS): rng.choice(VALUES) for _ in range(times)}
-                answer = await client.request(
-                    rng.choice(("GET", "POST", "POST", "POST", "PUT", "DELETE")),
-                    path,
-                    params=query,
-                    content=damaged(photo, rng) if rng.random() < 0.9 else b"",
-                    headers={"content-type": rng.choice(("image/png", "text/x", ""))},
-                )
-                assert answer.status_code < 500, (answer.request.url, answer.text)
-                assert b"Traceback" not in answer.content
-                assert b"root:" not in answer.content
-                codes[answer.status_code] += 1
+    with bounded("requests"), asyncio.Runner() as loop:
 
-    with bounded("requests"):
-        asyncio.run(ask())
+        @tried(count, requests)
+        def _(request):
+            answer = loop.run(client.request(**request))
+            assert answer.status_code < 500, answer.text
+            assert b"Traceback" not in answer.content
+            assert b"root:" not in answer.content
+            codes[answer.status_code] += 1
+
+        loop.run(client.aclose())
     assert {200, 400, 404, 422} <= set(codes), codes
 
 
@@ -366,11 +444,11 @@ def test_what_a_run_logged(count, tmp_path):
     from jaxperceptual.training.reporting import MetricsLog
 
     lines = [json.dumps({"step": i, "loss": 1 / (i + 1)}) + "\n" for i in range(9)]
-    data = "".join(lines).encode()
-    rng = random.Random(0)
-    for _ in range(count):
-        path = tmp_path / "metrics.jsonl"
-        path.write_bytes(damaged(data, rng))
+    path = tmp_path / "metrics.jsonl"
+
+    @tried(count, damaged(["".join(lines).encode()]))
+    def _(data):
+        path.write_bytes(data)
         log = MetricsLog(tmp_path, 5, tensorboard=False)
         log.write({"step": 6, "loss": 0.5})
         log.close()
@@ -396,32 +474,39 @@ def test_checkpoints(count, tmp_path):
         checkpoints.wait()
     whole = tmp_path / "whole"
     shutil.copytree(tmp_path / "checkpoints", whole)
-    names = [path.relative_to(whole) for path in whole.rglob("*") if path.is_file()]
-    python_rng, refused = random.Random(0), 0
-    for _ in range(count // 4):
+    names = sorted(p.relative_to(whole) for p in whole.rglob("*") if p.is_file())
+    refused = []
+
+    @st.composite
+    def faults(draw):
+        name = draw(st.sampled_from(names))
+        gone = draw(st.integers(0, 4)) == 0
+        return name, None if gone else draw(damaged([(whole / name).read_bytes()]))
+
+    @tried(count // 4, faults())
+    def _(fault):
+        name, data = fault
         shutil.rmtree(tmp_path / "checkpoints")
         shutil.copytree(whole, tmp_path / "checkpoints")
-        path = tmp_path / "checkpoints" / python_rng.choice(names)
-        if python_rng.random() < 0.2:
+        path = tmp_path / "checkpoints" / name
+        if data is None:
             path.unlink()
         else:
-            path.write_bytes(damaged(path.read_bytes(), python_rng))
+            path.write_bytes(data)
         made = Checkpoints(tmp_path, keep_last=1, keep_every_steps=0)
         with contextlib.closing(made) as checkpoints:
             if checkpoints.latest() is None:
-                refused += 1
-                continue
+                return refused.append(name)
             try:
                 found = checkpoints.restore(3, state)
                 told = checkpoints.record(3)
             except DamagedCheckpoint:
-                refused += 1
-                continue
-        where = path.relative_to(tmp_path)
+                return refused.append(name)
         for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(state), strict=True):
-            np.testing.assert_array_equal(a, b, err_msg=str(where))
-        assert told == record, where
-    assert refused > count / 40
+            np.testing.assert_array_equal(a, b)
+        assert told == record
+
+    assert len(refused) > count / 40
     gc.collect()  # orbax's tasks, while what they say is passed over
 
 
@@ -434,9 +519,10 @@ def test_the_harness_finds_what_it_is_for(tmp_path):
     def hangs(path):
         time.sleep(60)
 
-    with pytest.raises(AssertionError, match="KeyError"):
+    with pytest.raises(KeyError):
         attack(fails, [bytes(100)], ".x", tmp_path, 100)
+    assert (tmp_path / "case.x").read_bytes() == b""  # the simplest of them
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys.modules[__name__], "SECONDS", 1)
-        with pytest.raises(AssertionError, match="TimeoutError"):
+        with pytest.raises(Late):
             attack(hangs, [bytes(100)], ".x", tmp_path, 1)

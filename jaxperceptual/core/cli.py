@@ -11,6 +11,7 @@ import codecs
 import shlex
 import sys
 import traceback
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -35,7 +36,7 @@ class Parser(argparse.ArgumentParser):
         self._groups = settings
 
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: error: {message} (see --help)", file=sys.stderr)
+        _complain(self.prog, f"{message} (see --help)")
         raise SystemExit(2)
 
     def parse_args(self, args=None, namespace=None) -> argparse.Namespace:
@@ -83,13 +84,13 @@ def main(command: ModuleType, argv: Sequence[str]) -> NoReturn:
     try:
         code = call(command, argv)
     except InputError as error:
-        print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        _complain(prog, str(error))
         code = 2
     except BrokenPipeError:
         code = 141
     except OSError as error:  # names no file system takes, a full disk, ...
         where = f"{error.filename}: " if error.filename else ""
-        print(f"{prog}: error: {where}{error.strerror or error}", file=sys.stderr)
+        _complain(prog, f"{where}{error.strerror or error}")
         code = 2
     except KeyboardInterrupt:
         print(f"{prog}: interrupted", file=sys.stderr)
@@ -102,6 +103,14 @@ def main(command: ModuleType, argv: Sequence[str]) -> NoReturn:
     if module := sys.modules.get(_DISTRIBUTED):
         module.end(code)
     raise SystemExit(code)
+
+
+def _complain(prog: str, message: str) -> None:
+    """One line on stderr, whatever a name in it holds: ends of lines, escapes."""
+    line = " ".join(f"{prog}: error: {message}".split())
+    controls = [c for c in set(line) if unicodedata.category(c) == "Cc"]
+    shown = line.translate({ord(c): ascii(c)[1:-1] for c in controls})
+    print(shown, file=sys.stderr)
 
 
 def _any_name(error: UnicodeError) -> tuple[bytes, int]:
