@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import time
+import zlib
 from pathlib import Path
 
 import jax
@@ -81,6 +83,30 @@ def test_a_full_cache_loses_what_was_not_used_for_longest(tmp_path):
     assert len(list(tmp_path.iterdir())) == 8
     compilation.prune(tmp_path, 700)  # then three quarters are left
     assert sorted(path.name[0] for path in tmp_path.iterdir()) == list("34567")
+
+
+def test_what_was_not_written_to_its_end_goes(tmp_path, monkeypatch):
+    def written(name, data, ago):
+        path = tmp_path / f"{name}-cache"
+        path.write_bytes(data)
+        os.utime(path, (time.time() - ago,) * 2)
+
+    whole = zlib.compress(b"program" * 100)
+    for name, data, ago in (
+        ("whole", whole, 60),
+        ("cut", whole[:-3], 60),
+        ("empty", b"", 60),
+        ("being_written", whole[:9], 1),
+    ):
+        written(name, data, ago)
+    names = {"whole-cache", "being_written-cache", "whole"}
+    compilation.drop_cut(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == names
+    written("old", whole[:9], 600)  # was looked at, by its time
+    monkeypatch.setattr(compilation, "_WRITING", 0.5)  # as if 10 s had passed
+    compilation.drop_cut(tmp_path)
+    names = {"whole-cache", "old-cache", "whole"}
+    assert {path.name for path in tmp_path.iterdir()} == names
 
 
 def test_memory_is_given_back_after_a_long_compilation_only(monkeypatch):

@@ -152,6 +152,28 @@ def test_a_result_that_finds_no_room_is_not_there(suffix, small_disk, tmp_path, 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("command", ["stylize", "super_resolve"])
+@pytest.mark.parametrize("room", [2**20, 0])
+def test_programs_that_find_no_room_are_not_kept(command, room, small_disk, tmp_path):
+    """The result is there, nothing is said, and nothing is left half written."""
+    photo = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    filler = fill(small_disk, room)
+    inherited = {k: v for k, v in os.environ.items() if "COMPILATION_CACHE" not in k}
+    done = subprocess.run(
+        [sys.executable, ROOT / "bin" / command, "photo.png", "-o", "out.png"],
+        cwd=tmp_path,
+        env=inherited | {"XDG_CACHE_HOME": str(small_disk)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "out.png").exists()
+    files = [path for path in small_disk.rglob("*") if path.is_file()]
+    assert {path.name for path in files} <= {filler.name, "whole"}
+
+
+@pytest.mark.slow
 def test_a_cache_that_finds_no_room_is_not_there(small_disk, folder, tmp_path, capsys):
     filler = fill(small_disk, 10_000)
     arguments = [*SMOKE, f"--data={folder}", f"--workdir={tmp_path / 'run'}"]
