@@ -1,5 +1,6 @@
 """`jaxperceptual COMMAND ...`, also as `python -m jaxperceptual COMMAND ...`."""
 
+import gc
 import importlib
 import sys
 from typing import NoReturn
@@ -16,7 +17,7 @@ COMMANDS = (
 
 def run(name: str) -> NoReturn:
     """Runs the command of that name with this process' arguments, and exits."""
-    cli.main(_command(name), sys.argv[1:])
+    _run(name, sys.argv[1:])
 
 
 def main() -> NoReturn:
@@ -37,7 +38,17 @@ def main() -> NoReturn:
         hint = f"; did you mean {close[0]}?" if close else " (see --help)"
         print(f"jaxperceptual: error: no command {name!r}{hint}", file=sys.stderr)
         raise SystemExit(2)
-    cli.main(_command(name), rest)
+    _run(name, rest)
+
+
+def _run(name, argv) -> NoReturn:
+    # Imports make a hundred thousand objects to keep, which the collector would look
+    # at again and again: a fifth of a second, and another as the process ends.
+    gc.disable()  # until `cli.call` has prepared the command
+    try:
+        cli.main(_command(name), argv, at_once=True)
+    finally:
+        gc.freeze()
 
 
 def _command(name: str):

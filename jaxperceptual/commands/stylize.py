@@ -1,6 +1,7 @@
 """Applies a trained style to photos: files and folders, of any size."""
 
 import argparse
+from pathlib import Path
 
 from jaxperceptual.commands import options
 from jaxperceptual.core import cli
@@ -30,15 +31,36 @@ nothing could be done."""
 SHEET_SIZE = 320  # px
 
 
-def run(args: argparse.Namespace) -> int:
-    from jaxperceptual.inference import jobs
+def at_once(args: argparse.Namespace) -> int | None:
+    """One photo without JAX, where that can be; None where it takes the usual way."""
+    if len(args.photos) != 1 or not (photo := Path(args.photos[0])).is_file():
+        return None
+    if args.list or args.sheet or args.tile or args.strength == 0:
+        return None
+    if args.style_scale != 1:
+        return None
+    from jaxperceptual.inference import at_once
 
+    painter = at_once.start(args.model, args.style, photo, args.size)
+    if painter is None:
+        return None
+    try:
+        return _run(args, lambda todo: _results_at_once(painter, args, todo))
+    except at_once.Unavailable:
+        return None
+
+
+def run(args: argparse.Namespace) -> int:
     if args.list:
         print(_table(args.model))
         return 0
     if not args.photos:
         raise InputError("no photo named; give one, or --list for the styles there are")
-    from jaxperceptual.inference import pipes
+    return _run(args, lambda todo: _results(args, todo))
+
+
+def _run(args, results) -> int:
+    from jaxperceptual.inference import jobs, pipes
 
     with pipes.piped(args.photos, args.output, args.format) as (photos, output):
         label = "styles" if args.sheet else "stylized"
@@ -47,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
             todo = jobs.share(todo, *args.shard)
         if args.skip_existing:
             todo = jobs.to_do(todo, "stylize")
-        return jobs.run_jobs(_results(args, todo), todo, "stylize") if todo else 0
+        return jobs.run_jobs(results(todo), todo, "stylize") if todo else 0
 
 
 def _results(args, todo):
@@ -81,6 +103,27 @@ def _results(args, todo):
         quality=args.quality,
         **mixing,
     )
+
+
+def _results_at_once(painter, args, todo):
+    from jaxperceptual.inference import at_once, jobs
+
+    (job,) = todo
+    try:
+        mixed, alpha = at_once.paint(
+            painter,
+            job.source,
+            size=args.size,
+            strength=args.strength,
+            preserve_color=args.preserve_color,
+        )
+        options.tell_if_unfinished("stylize", args.model, painter.unfinished)
+        saving = dict(strip_metadata=args.strip_metadata, quality=args.quality)
+        jobs.write(job, mixed, alpha, **saving)
+    except InputError as error:
+        yield jobs.Result(job, error)
+    else:
+        yield jobs.Result(job, None)
 
 
 def _for_sheets(name: str | None):

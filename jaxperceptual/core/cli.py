@@ -8,6 +8,7 @@ the process may be one of many.
 
 import argparse
 import codecs
+import gc
 import shlex
 import sys
 import traceback
@@ -54,12 +55,20 @@ class Parser(argparse.ArgumentParser):
         return parsed
 
 
-def call(command: ModuleType, argv: Sequence[str]) -> int:
-    """Parses, prepares JAX, and runs; the exit code. Errors are raised."""
+def call(command: ModuleType, argv: Sequence[str], *, at_once: bool = False) -> int:
+    """Parses, prepares JAX, and runs; the exit code. Errors are raised.
+
+    at_once: where a command has `at_once(args)`, that comes before JAX, and its exit
+        code is it, unless None. After it JAX may be of no use in this process.
+    """
     parser = command.parser()
     args = parser.parse_args(list(argv))
     # What is written down as the way to get the same again.
     args.command = shlex.join([*_program(parser.prog), *argv])
+
+    if at_once and hasattr(command, "at_once"):
+        if (code := command.at_once(args)) is not None:
+            return code
 
     from jaxperceptual.core import compilation, machine, memory, precision
 
@@ -71,10 +80,11 @@ def call(command: ModuleType, argv: Sequence[str]) -> int:
     memory.give_memory_back_after_compiling()
     if getattr(command, "CACHED", True):
         compilation.use_cache()
+    gc.enable()
     return command.run(args) or 0
 
 
-def main(command: ModuleType, argv: Sequence[str]) -> NoReturn:
+def main(command: ModuleType, argv: Sequence[str], **options: bool) -> NoReturn:
     """`call`, and exits; an `InputError` is one line on stderr and exit code 2."""
     codecs.register_error("any_name", _any_name)
     for stream in (sys.stdout, sys.stderr):
@@ -82,7 +92,7 @@ def main(command: ModuleType, argv: Sequence[str]) -> NoReturn:
             stream.reconfigure(errors="any_name")
     prog = command.parser().prog
     try:
-        code = call(command, argv)
+        code = call(command, argv, **options)
     except InputError as error:
         _complain(prog, str(error))
         code = 2

@@ -1,4 +1,7 @@
-"""Memory: what this process took, giving it back to the system, running out of it."""
+"""Memory: what this process took, giving it back to the system, running out of it.
+
+JAX is imported by what asks it.
+"""
 
 import contextlib
 import ctypes
@@ -8,8 +11,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-
-import jax
 
 from jaxperceptual.core.errors import InputError
 
@@ -42,6 +43,8 @@ def free_memory() -> int | None:
 
 def free_device_memory() -> int | None:
     """Likewise of the first device; None where its memory is the system's."""
+    import jax
+
     stats = jax.local_devices()[0].memory_stats()
     return stats["bytes_limit"] - stats["bytes_in_use"] if stats else None
 
@@ -129,6 +132,8 @@ def give_memory_back_after_compiling() -> None:
     def listen(event, seconds, **_):
         if event == "/jax/core/compile/backend_compile_duration" and seconds > LONG:
             give_memory_back()
+
+    import jax
 
     jax.monitoring.register_event_duration_secs_listener(listen)
 

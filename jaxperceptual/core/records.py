@@ -4,8 +4,6 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from ml_collections import ConfigDict
-
 # Keys of configs that came later than some records, and what held before there were
 # such keys.
 LATER_KEYS = {
@@ -55,11 +53,14 @@ def completed(flat: Mapping[str, Any]) -> dict[str, Any]:
     return LATER_KEYS | dict(flat)
 
 
-def flatten(record: Mapping[str, Any] | ConfigDict) -> dict[str, Any]:
-    """`{"data": {"image_size": 256}}` as `{"data.image_size": 256}`."""
+def flatten(record: Any) -> dict[str, Any]:
+    """`{"data": {"image_size": 256}}` as `{"data.image_size": 256}`.
+
+    record: a dict or a ConfigDict (whose import takes as long as NumPy's).
+    """
     flat: dict[str, Any] = {}
     for key, value in record.items():
-        if isinstance(value, Mapping | ConfigDict):
+        if hasattr(value, "items"):
             flat |= {f"{key}.{inner}": v for inner, v in flatten(value).items()}
         else:
             flat[key] = value

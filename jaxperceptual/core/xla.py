@@ -1,5 +1,6 @@
 """XLA's flags for a CPU, set before JAX starts; nothing here imports JAX."""
 
+import functools
 import importlib.util
 import os
 from importlib import metadata
@@ -25,13 +26,20 @@ def configure_xla() -> None:
     overrides a value that the user set. Where JAX would use an accelerator it does
     nothing: plugins read the same variable and need not know the flag.
     """
-    platforms = os.environ.get("JAX_PLATFORMS", "")
-    if platforms.split(",")[0] != "cpu" and (platforms or _has_accelerator_plugin()):
+    if not on_cpu():
         return
     flags = os.environ.get("XLA_FLAGS", "")
     if known_jaxlib():
         added = [f"--{k}={v}" for k, v in _FLAGS.items() if k not in flags]
         os.environ["XLA_FLAGS"] = " ".join([*flags.split(), *added])
+
+
+def on_cpu() -> bool:
+    """Whether JAX will use a CPU, as far as can be told before it starts."""
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    if platforms:
+        return platforms.split(",")[0] == "cpu"
+    return not _has_accelerator_plugin()
 
 
 def known_jaxlib() -> bool:
@@ -40,6 +48,7 @@ def known_jaxlib() -> bool:
     return tuple(int(part) for part in version[:2]) in _JAXLIB
 
 
+@functools.cache
 def _has_accelerator_plugin() -> bool:
     """Whether packages are installed through which JAX would find an accelerator."""
     return bool(metadata.entry_points(group="jax_plugins")) or any(

@@ -15,10 +15,15 @@ from jaxperceptual.core.errors import InputError
 from jaxperceptual.export.graph import Graph, integers
 from jaxperceptual.images.color import LUMA_WEIGHTS
 from jaxperceptual.networks.folding import fold
-from jaxperceptual.networks.layers import EPSILON, TANH_SCALE
 from jaxperceptual.networks.model_file import Model, build_net
+from jaxperceptual.networks.sizes import (
+    BORDER,
+    EPSILON,
+    NUM_RESIDUAL_BLOCKS,
+    TANH_SCALE,
+)
 from jaxperceptual.networks.srcnn import SRCNN
-from jaxperceptual.networks.style_net import BORDER, NUM_RESIDUAL_BLOCKS, StyleNet
+from jaxperceptual.networks.style_net import StyleNet
 from jaxperceptual.networks.super_resolution_net import (
     NUM_SR_RESIDUAL_BLOCKS,
     SuperResolutionNet,

@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 from PIL import Image as pil
 
 from jaxperceptual.core.errors import InputError
-from jaxperceptual.core.types import Bytes, Image
+from jaxperceptual.core.host_types import Bytes, Image
 from jaxperceptual.images import profiles
 from jaxperceptual.images.formats import MAX_PIXELS, NO_LIMIT, open_picture
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32
 from PIL import ImageDraw, ImageFont
 
-from jaxperceptual.core.types import Image
+from jaxperceptual.core.host_types import Image
 from jaxperceptual.images.reading import pil
 
 

@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 
 from jaxperceptual.core import files
 from jaxperceptual.core.errors import InputError
-from jaxperceptual.core.types import Bytes, Image
+from jaxperceptual.core.host_types import Bytes, Image
 from jaxperceptual.images import profiles
 from jaxperceptual.images.metadata import Metadata, save_options
 from jaxperceptual.images.reading import pil

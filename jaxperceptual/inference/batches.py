@@ -14,6 +14,7 @@ from jaxperceptual.core.types import Image
 from jaxperceptual.images import sheets, streams
 from jaxperceptual.images.formats import MAX_PIXELS, NO_LIMIT
 from jaxperceptual.images.metadata import read_metadata
+from jaxperceptual.images.mixing import mix
 from jaxperceptual.images.reading import (
     fit,
     read_bytes,
@@ -25,7 +26,7 @@ from jaxperceptual.images.writing import check_fits, to_bytes, without_white
 from jaxperceptual.inference import jobs
 from jaxperceptual.inference.restorer import Restorer
 from jaxperceptual.inference.strips import STRIP
-from jaxperceptual.inference.stylizer import Stylizer, mix, scaled
+from jaxperceptual.inference.stylizer import Stylizer, scaled
 
 # A batch holds no more pixels than this, so that memory is bounded by one big image.
 MAX_BATCH_PIXELS = 4 * 1024**2

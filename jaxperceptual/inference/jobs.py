@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from jaxperceptual.core.errors import InputError
-from jaxperceptual.core.progress import Bar
-from jaxperceptual.core.types import Bytes, Image
+from jaxperceptual.core.host_types import Bytes, Image
 from jaxperceptual.images.animations import MOVING_SUFFIXES, count_frames
 from jaxperceptual.images.finding import find_images
 from jaxperceptual.images.formats import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES
@@ -134,16 +132,21 @@ def run_jobs(results: Iterator[Result], todo: Sequence[Job], prog: str) -> int:
         if job.renamed:
             note = f"{job.source} becomes {job.target}, as another has its name"
             print(f"{prog}: note: {note}", file=sys.stderr)
-    single = len(todo) == 1
-    failures = 0
-    for job, error in Bar(results, total=len(todo), unit="image", disable=single):
-        if error and single:
+    if len(todo) == 1:
+        ((job, error),) = results
+        if error:
             raise error
+        print(job.target)
+        return 0
+    from tqdm import tqdm
+
+    from jaxperceptual.core.progress import Bar
+
+    failures = 0
+    for _, error in Bar(results, total=len(todo), unit="image"):
         if error:
             failures += 1
             tqdm.write(f"{prog}: {error}", file=sys.stderr)
-        elif single:
-            print(job.target)
     if failures:
         print(
             f"{prog}: {failures} of {len(todo)} images were left out",

@@ -25,13 +25,9 @@ from jaxperceptual.core.precision import products
 from jaxperceptual.core.progress import Bar
 from jaxperceptual.core.types import Bytes, Image, Params
 from jaxperceptual.images.tiles import Window, windows
-from jaxperceptual.networks.layers import EPSILON, Conv
-from jaxperceptual.networks.style_net import (
-    BORDER,
-    NUM_RESIDUAL_BLOCKS,
-    StyleNet,
-    to_pixels,
-)
+from jaxperceptual.networks.layers import Conv
+from jaxperceptual.networks.sizes import BORDER, EPSILON, NUM_RESIDUAL_BLOCKS
+from jaxperceptual.networks.style_net import StyleNet, to_pixels
 from jaxperceptual.ops import onednn
 
 STRIP = 1448  # px; a strip has as many pixels as a square of this side

@@ -17,8 +17,8 @@ from jaxperceptual.core.ahead import Ahead
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.memory import give_memory_back
 from jaxperceptual.core.precision import dtype, products
-from jaxperceptual.core.types import AnyArray, Bytes, Image, Params
-from jaxperceptual.images import color
+from jaxperceptual.core.types import Bytes, Image, Params
+from jaxperceptual.images.mixing import check_strength, mix
 from jaxperceptual.images.resampling import resized
 from jaxperceptual.images.writing import to_bytes, without_white
 from jaxperceptual.inference import canvases
@@ -251,7 +251,7 @@ class Stylizer:
 
         Raises as `__call__` does, and InputError for a network of another project's.
         """
-        _check_strength(strength)
+        check_strength(strength)
         check_style_scale(style_scale)
         h, w, _ = image.shape
         out = np.empty_like(image) if out is None else out
@@ -302,7 +302,7 @@ class Stylizer:
         Raises InputError for a file that cannot be read, ValueError for an array of
         another shape, a strength outside [0, 1] or a style_scale outside [1/8, 8].
         """
-        _check_strength(strength)
+        check_strength(strength)
         check_style_scale(style_scale)
 
         def stylized(pixels):
@@ -412,33 +412,6 @@ def _read(name: str, style: str | tuple | None, written: int) -> Stylizer:
     return Stylizer.from_pretrained(name, style=style)
 
 
-def mix(
-    photo: AnyArray,
-    stylized: AnyArray,
-    *,
-    strength: float = 1.0,
-    preserve_color: bool = False,
-) -> AnyArray:
-    """Puts some of the photo back into its stylised self, both in [0, 255].
-
-    preserve_color: brightness from the stylised image, colour from the photo, that is Y
-        of the one with Cb and Cr of the other (luminance-only transfer of Gatys et
-        al., "Preserving Color in Neural Artistic Style Transfer", 2016). What leaves
-        [0, 255] by that is clipped.
-    strength: 0 gives the photo, 1 the stylised image, in between a blend of the two.
-
-    Raises ValueError for a strength outside [0, 1].
-    """
-    _check_strength(strength)
-    if preserve_color:
-        # Cb and Cr depend on B - Y and R - Y alone: adding grey keeps them.
-        shift = color.luma(stylized - photo)
-        stylized = (photo + shift[..., None]).clip(0.0, 255.0)
-    if strength == 1:
-        return stylized
-    return (photo + np.float32(strength) * (stylized - photo)).astype(np.float32)
-
-
 def scaled(h: int, w: int, style_scale: float) -> tuple[int, int]:
     """The size [h w] at which an image of this size goes through the network."""
     return max(1, round(h / style_scale)), max(1, round(w / style_scale))
@@ -448,8 +421,3 @@ def check_style_scale(style_scale: float) -> None:
     """ValueError unless it is from 1/8 to 8."""
     if not 1 / 8 <= style_scale <= 8:
         raise ValueError(f"style_scale={style_scale}; use 0.125 to 8, 1 for as it is.")
-
-
-def _check_strength(strength: float) -> None:
-    if not 0 <= strength <= 1:
-        raise ValueError(f"strength={strength}; use 0 (the photo) to 1 (all style).")

@@ -4,7 +4,7 @@ import flax.linen as nn
 import numpy as np
 
 from jaxperceptual.core.types import Params
-from jaxperceptual.networks.layers import EPSILON
+from jaxperceptual.networks.sizes import EPSILON
 
 
 def fold(net: nn.Module, variables: Params) -> tuple[nn.Module, Params]:

@@ -16,7 +16,7 @@ import numpy as np
 from jaxperceptual.core import containers, files
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.networks.model_file import Model
-from jaxperceptual.networks.style_net import NUM_RESIDUAL_BLOCKS
+from jaxperceptual.networks.sizes import NUM_RESIDUAL_BLOCKS
 from jaxperceptual.networks.trained import Trained
 
 _KINDS = (".weight", ".bias")

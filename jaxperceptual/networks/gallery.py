@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from jaxperceptual.core.errors import InputError
-from jaxperceptual.core.types import Params
+from jaxperceptual.core.host_types import Params
 from jaxperceptual.networks.trained import Trained
 
 TABLES = ("scale", "bias")  # of a norm

@@ -12,11 +12,11 @@ from jaxtyping import Array, Float
 
 from jaxperceptual import ops
 from jaxperceptual.core.errors import InputError
+from jaxperceptual.networks.sizes import EPSILON, TANH_SCALE
 from jaxperceptual.ops.margin import Margin
 
 NORMS = ("batch", "instance")
 UPSAMPLINGS = ("transposed", "resize")
-EPSILON = 1e-5  # Torch's, in both norms
 MOMENTUM = 0.9  # of batch norm's running averages: Torch's 0.1 the other way round
 
 
@@ -233,12 +233,6 @@ class ResidualBlock(nn.Module):
         h, w = x.shape[1:3]
         y = x[:, crop : h - crop, crop : w - crop] + y
         return y if margin is None else margin.clear(y)
-
-
-# Each output pixel sums 9 * 9 * 32 = 2,592 rectified inputs of mean 0.4, so one Adam
-# step of 1e-3 can move the sum by 1: at scale 1 that is most of the tanh's slope, and
-# ten steps drive it into the flat ends. What functions the network can be is the same.
-TANH_SCALE = 20.0
 
 
 def scaled_tanh(x: jax.Array) -> jax.Array:

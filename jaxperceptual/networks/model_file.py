@@ -26,8 +26,6 @@ from jaxperceptual.core.errors import InputError
 from jaxperceptual.networks import gallery, pretrained, registry, shapes
 from jaxperceptual.networks.trained import Trained
 
-FORMAT = "jaxperceptual-model"
-VERSION = 1
 _HEADER = ("format", "version", "task", "net", "styles")
 
 
@@ -98,8 +96,8 @@ def write_model(path: str | os.PathLike, model: Model) -> None:
         tensors, registry.make_net(model.task, model.net_config, source=path), path
     )
     header = {
-        "format": FORMAT,
-        "version": VERSION,
+        "format": pretrained.FORMAT,
+        "version": pretrained.VERSION,
         "task": model.task,
         "net": model.net_config,
     } | metadata
@@ -164,22 +162,23 @@ def _check_header(
     header: Mapping[str, str], task: str | None, path: Path
 ) -> dict[str, Any]:
     """The header with its JSON decoded, once it is ours, current and for `task`."""
-    if header.get("format") != FORMAT:
+    if header.get("format") != pretrained.FORMAT:
         raise InputError(
-            f"{path}: a safetensors file, but not a {FORMAT}; "
+            f"{path}: a safetensors file, but not a {pretrained.FORMAT}; "
             f"give the {pretrained.FILE_NAME} that jaxperceptual train wrote."
         )
-    if header.get("version") != str(VERSION):
+    if header.get("version") != str(pretrained.VERSION):
         raise InputError(
             f"{path}: version {header.get('version')} of the model format; this "
-            f"program reads version {VERSION}: install the jaxperceptual that wrote it."
+            f"program reads version {pretrained.VERSION}: install the jaxperceptual "
+            "that wrote it."
         )
     if task not in (None, header.get("task")):
         raise InputError(
             f"{path}: a model for the task {header.get('task')}, not {task}; "
             f"give a model that was trained for {task}."
         )
-    config: dict[str, Any] = {"format": FORMAT, "task": header.get("task")}
+    config: dict[str, Any] = {"format": pretrained.FORMAT, "task": header.get("task")}
     for key, text in header.items():
         if key not in config:
             try:

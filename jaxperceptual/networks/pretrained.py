@@ -10,6 +10,7 @@ import safetensors
 
 from jaxperceptual.core.errors import InputError
 
+FORMAT, VERSION = "jaxperceptual-model", 1  # in the header of each
 FILE_NAME = "model.safetensors"  # within a run folder
 GALLERY = "gallery"  # whose styles go by their names
 # What ships for those who name no model.

@@ -13,12 +13,9 @@ from flax import traverse_util
 
 from jaxperceptual.images import resampling
 from jaxperceptual.networks.layers import check_net_options
+from jaxperceptual.networks.sizes import NUM_RESIDUAL_BLOCKS
 from jaxperceptual.networks.srcnn import SRCNN
-from jaxperceptual.networks.style_net import (
-    NUM_RESIDUAL_BLOCKS,
-    StyleNet,
-    check_options,
-)
+from jaxperceptual.networks.style_net import StyleNet, check_options
 from jaxperceptual.networks.super_resolution_net import (
     NUM_SR_RESIDUAL_BLOCKS,
     SR_WIDTH,

@@ -16,10 +16,9 @@ from jaxperceptual.networks.layers import (
     check_net_options,
     scaled_tanh,
 )
+from jaxperceptual.networks.sizes import BORDER, NUM_RESIDUAL_BLOCKS
 from jaxperceptual.ops.margin import Margin
 
-BORDER = 40  # px of reflection: ten unpadded 3 x 3 convolutions at a quarter size
-NUM_RESIDUAL_BLOCKS = 5
 PADDINGS = ("input", "layers")
 OUTPUTS = ("tanh", "linear", "tanh150")
 

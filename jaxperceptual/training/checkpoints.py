@@ -18,6 +18,7 @@ from jaxperceptual.core.errors import InputError
 from jaxperceptual.training.step import TrainState
 
 _HASHES = "sha256"  # of state and record, in what is saved of the latter
+_HASHED = {"state", "record"}
 
 
 class DamagedCheckpoint(InputError):
@@ -120,8 +121,13 @@ class Checkpoints:
 
     def _record(self, step: int) -> tuple[dict[str, Any], dict[str, str]]:
         """The record and the hashes, of which older checkpoints have none."""
-        record = dict(self._read(step, record=ocp.args.JsonRestore())["record"])
-        return record, record.pop(_HASHES, {})
+        record = self._read(step, "record", ocp.args.JsonRestore())
+        if not isinstance(record, dict):
+            raise self._damaged(step, "its record is none")
+        hashes = record.pop(_HASHES, {})
+        if not isinstance(hashes, dict) or hashes.keys() not in ({*()}, _HASHED):
+            raise self._damaged(step, "its hashes are none")
+        return record, hashes
 
     def restore(self, step: int, like: TrainState) -> TrainState:
         """The state of a step, arrays on the host, shaped as `like`.
@@ -132,15 +138,16 @@ class Checkpoints:
             lambda x: np.zeros(np.shape(x), np.asarray(x).dtype), like
         )
         state = ocp.args.StandardRestore(abstract._asdict())
-        found = TrainState(**self._read(step, state=state)["state"])
+        found = TrainState(**self._read(step, "state", state))
         _, hashes = self._record(step)
         if hashes and hashes["state"] != _hash(found):
             raise self._damaged(step, "its arrays have changed")
         return found
 
-    def _read(self, step: int, **items):
+    def _read(self, step: int, name: str, how: ocp.args.CheckpointArgs):
         try:
-            return self._manager.restore(step, args=ocp.args.Composite(**items))
+            args = ocp.args.Composite(**{name: how})
+            return self._manager.restore(step, args=args)[name]
         except (ValueError, KeyError, TypeError, OSError) as error:
             reason = str(error).strip().partition("\n")[0][:200]
             raise self._damaged(step, reason) from error

@@ -14,7 +14,8 @@ from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.memory import enough_memory
 from jaxperceptual.core.progress import Bar
 from jaxperceptual.core.signals import stop_signals
-from jaxperceptual.inference.stylizer import Stylizer, mix, scaled
+from jaxperceptual.images.mixing import mix
+from jaxperceptual.inference.stylizer import Stylizer, scaled
 from jaxperceptual.video.clips import Frame
 from jaxperceptual.video.reading import Reader
 from jaxperceptual.video.steady import MotionFinder, Steady, has_flow

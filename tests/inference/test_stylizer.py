@@ -8,7 +8,8 @@ import pytest
 from helpers import style_model
 from tolerances import PIXEL_ROUNDINGS, THROUGH_A_NETWORK
 
-from jaxperceptual.inference.stylizer import Stylizer, canvas_side, mix, stylize
+from jaxperceptual.images.mixing import mix
+from jaxperceptual.inference.stylizer import Stylizer, canvas_side, stylize
 from jaxperceptual.networks.model_file import build_net
 from jaxperceptual.ops import choice, onednn
 

@@ -18,7 +18,7 @@ from jaxperceptual.benchmarks.torch.tensors import as_tensor
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.types import Params
 from jaxperceptual.images.color import LUMA_WEIGHTS
-from jaxperceptual.networks.layers import TANH_SCALE
+from jaxperceptual.networks.sizes import TANH_SCALE
 from jaxperceptual.networks.super_resolution_net import NUM_SR_RESIDUAL_BLOCKS
 
 
