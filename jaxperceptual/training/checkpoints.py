@@ -43,19 +43,24 @@ class Checkpoints:
             raise InputError(f"keep_last={keep_last}; keep at least 1 checkpoint.")
         self.path = workdir / "checkpoints"
         self.path.mkdir(exist_ok=True)
-        self._manager = ocp.CheckpointManager(
-            self.path.absolute(),
-            options=ocp.CheckpointManagerOptions(
-                max_to_keep=keep_last,
-                keep_period=keep_every_steps or None,
-                # Remains of a killed process, never a whole checkpoint.
-                cleanup_tmp_directories=True,
-                create=False,  # orbax leaves it to us where one of many writes
-                multiprocessing_options=ocp.options.MultiprocessingOptions(
-                    primary_host=0, active_processes={0}
-                ),
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep_last,
+            keep_period=keep_every_steps or None,
+            # Remains of a killed process, never a whole checkpoint.
+            cleanup_tmp_directories=True,
+            create=False,  # orbax leaves it to us where one of many writes
+            multiprocessing_options=ocp.options.MultiprocessingOptions(
+                primary_host=0, active_processes={0}
             ),
         )
+        try:
+            self._manager = ocp.CheckpointManager(self.path.absolute(), options=options)
+        except ValueError:
+            # Times and names, which orbax keeps in each and checkpoints are read
+            # without: where they are damaged, it reads none.
+            for told in self.path.glob("*/_CHECKPOINT_METADATA"):
+                told.unlink()
+            self._manager = ocp.CheckpointManager(self.path.absolute(), options=options)
 
     def latest(self) -> int | None:
         """The newest whole checkpoint's step."""

@@ -3,6 +3,7 @@
 Whatever happens, what is on disk is whole, and the same command continues.
 """
 
+import contextlib
 import os
 import random
 import shutil
@@ -20,6 +21,8 @@ from PIL import Image
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.networks.model_file import read_model
 from jaxperceptual.training import run as training_run
+from jaxperceptual.training.checkpoints import Checkpoints
+from jaxperceptual.training.step import TrainState
 
 # Of what else orbax was writing when the disk was full.
 pytestmark = pytest.mark.filterwarnings(
@@ -210,6 +213,25 @@ def test_photos_that_go_or_change_meanwhile(change, tmp_path, monkeypatch, capfd
     assert seen[-1] == 30
     err = capfd.readouterr().err
     assert err.count("skipped ") == {"gone": 2, "another": 0, "cut": 2}[change]
+
+
+@pytest.mark.parametrize(
+    "told", ["5", '{"metrics": 5}', '{"commit_timestamp_nsecs": 1e30}']
+)
+def test_what_orbax_notes_beside_a_checkpoint_may_be_damaged(told, tmp_path):
+    state = TrainState(np.int32(3), {"kernel": np.ones((3, 4), np.float32)}, {}, {})
+
+    def opened():
+        made = Checkpoints(tmp_path, keep_last=1, keep_every_steps=0)
+        return contextlib.closing(made)
+
+    with opened() as checkpoints:
+        checkpoints.save(state, {"seed": 1})
+    (tmp_path / "checkpoints" / "3" / "_CHECKPOINT_METADATA").write_text(told)
+    with opened() as checkpoints:
+        assert checkpoints.latest() == 3 and checkpoints.record(3) == {"seed": 1}
+        found = checkpoints.restore(3, state)
+    np.testing.assert_array_equal(found.params["kernel"], state.params["kernel"])
 
 
 def test_running_out_of_memory_says_what_to_lower(folder, tmp_path, monkeypatch):
