@@ -44,6 +44,11 @@ def check(lowered, *, convolutions, dots=0, dtype="f32", precision="HIGHEST"):
     found = re.findall(r"stablehlo\.dot_general.*-> tensor<[\dx]+x(\w+)>", text)
     assert Counter(found) == ({"f32": dots} if dots else {})  # sums of Grams
     precisions = re.findall(r"(?:#stablehlo<precision |precision = \[)(\w+)", text)
+    # What is dilated meets a kernel, never a map: cuDNN would take that for a filter.
+    dilated = re.findall(
+        r"stablehlo\.convolution\(.*lhs_dilate = \[2, 2\].*, tensor<(\d+)x(\d+)x", text
+    )
+    assert all(int(side) <= 9 for sides in dilated for side in sides)
     assert set(precisions) == {precision}
     assert "custom_call" not in text and "xf64>" not in text
     assert ("bf16" in text) == (dtype == "bf16")

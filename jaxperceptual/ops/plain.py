@@ -26,10 +26,35 @@ def conv(x, kernel, pads=NO_PADS, stride=1, lhs_dilation=None):
     )
 
 
+@jax.custom_vjp
 def conv_transpose(x, kernel):
-    """As `ops.conv_transpose`."""
+    """As `ops.conv_transpose`.
+
+    Its gradient is that of the strided convolution which it transposes. JAX's own for
+    the kernel moves the whole enlarged map over x with zeros between: XLA makes that a
+    cuDNN call with a filter of 255 x 255 (`benchmarks.gpu_programs`).
+    """
     pads = ((1, 2), (1, 2))
     return conv(x, kernel[::-1, ::-1], pads, lhs_dilation=(2, 2))
+
+
+def _conv_transpose_fwd(x, kernel):
+    return conv_transpose(x, kernel), (x, kernel)
+
+
+def _conv_transpose_bwd(saved, g):
+    x, kernel = saved
+
+    def strided(kernel):  # g[2a + d - 1] w[d], summed over d
+        return conv(g, kernel, ((1, 1), (1, 1)), stride=2)
+
+    # y[2a + d - 1] += x[a] w[d], so that is what x[a] is multiplied by.
+    dx, to_kernel = jax.vjp(strided, kernel.swapaxes(2, 3))
+    (dkernel,) = to_kernel(x)
+    return dx, dkernel.swapaxes(2, 3)
+
+
+conv_transpose.defvjp(_conv_transpose_fwd, _conv_transpose_bwd)
 
 
 def upsample_conv(x, kernel):
