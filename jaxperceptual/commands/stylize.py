@@ -41,11 +41,11 @@ def at_once(args: argparse.Namespace) -> int | None:
         return None
     from jaxperceptual.inference import at_once
 
-    painter = at_once.start(args.model, args.style, photo, args.size)
-    if painter is None:
+    started = at_once.start(args.model, args.style, photo, args.size)
+    if started is None:
         return None
     try:
-        return _run(args, lambda todo: _results_at_once(painter, args, todo))
+        return _run(args, lambda todo: _results_at_once(started, args, todo))
     except at_once.Unavailable:
         return None
 
@@ -105,19 +105,19 @@ def _results(args, todo):
     )
 
 
-def _results_at_once(painter, args, todo):
+def _results_at_once(started, args, todo):
     from jaxperceptual.inference import at_once, jobs
 
     (job,) = todo
     try:
         mixed, alpha = at_once.paint(
-            painter,
+            started.painter,
             job.source,
             size=args.size,
             strength=args.strength,
             preserve_color=args.preserve_color,
         )
-        options.tell_if_unfinished("stylize", args.model, painter.unfinished)
+        options.tell_if_unfinished("stylize", args.model, started.unfinished)
         saving = dict(strip_metadata=args.strip_metadata, quality=args.quality)
         jobs.write(job, mixed, alpha, **saving)
     except InputError as error:

@@ -14,14 +14,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from concurrent import futures
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors
 
 from jaxperceptual.core import memory, xla
 from jaxperceptual.core.errors import InputError
-from jaxperceptual.core.host_types import Image
+from jaxperceptual.core.host_types import Image, Params
 from jaxperceptual.images.mixing import mix
 from jaxperceptual.images.reading import fit, read_header, read_with_alpha
 from jaxperceptual.inference import program_text
@@ -41,20 +41,19 @@ class Unavailable(Exception):
 
 
 class Painter:
-    """One style network and one size, its program being compiled in a thread.
+    """A style network at one size, its program being compiled in a thread."""
 
-    unfinished: as `Trained` has it.
-    """
-
-    def __init__(self, params: Mapping[str, Any], trained: Trained, h: int, w: int):
-        self.unfinished = trained.unfinished
+    def __init__(self, params: Params, h: int, w: int):
         self._size = h, w
+        self._params = params
         pool = futures.ThreadPoolExecutor(1)
         self._programs = pool.submit(_compiled, params, h, w)
         pool.shutdown(wait=False)
 
-    def __call__(self, photo: Image) -> Image:
+    def __call__(self, photo: Image, params: Params | None = None) -> Image:
         """[h w 3] in [0, 255] to the same; raises Unavailable.
+
+        params: of another network of the same kind.
 
         In a process that has not imported JAX, it never can after this.
         """
@@ -68,11 +67,16 @@ class Painter:
         with _without_jax():
             with contextlib.suppress(Exception):
                 if np.array_equal(tried(x), expected):
-                    return program(photo[None])[0]
+                    return program(photo[None], self._weights(params))[0]
         if "jax" not in sys.modules:  # and would not work any more
             os.environ[ASKED] = "0"
             os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
         raise Unavailable
+
+    def _weights(self, params):
+        if params is None:
+            return None
+        return program_text.style_program(params, *self._size).weights
 
 
 @contextlib.contextmanager
@@ -91,33 +95,51 @@ def _without_jax() -> Iterator[None]:
         del sys.modules["jax"]
 
 
+def painter(
+    net: Mapping[str, object], params: Params, h: int, w: int
+) -> Painter | None:
+    """One for a network of these options (`Model.net_config`); None if it cannot be."""
+    forms = os.environ.get("JAXPERCEPTUAL_FORMS", "auto")
+    if os.environ.get(ASKED) == "0" or forms not in ("auto", "cpu"):
+        return None
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    if not (x86 and xla.on_cpu() and xla.known_jaxlib() and program_text.writes(net)):
+        return None
+    free = memory.free_memory()
+    fits = free is None or _BYTES * h * w < free / 2
+    if not fits or min(h, w) < program_text.LEAST or h * w > MOST:
+        return None
+    return Painter(params, h, w)
+
+
+class Started(NamedTuple):
+    """A painter for a photo; `unfinished` as `Trained` has it."""
+
+    painter: Painter
+    unfinished: str
+
+
 def start(
     model: str | None, style: str | None, photo: Path, size: int | None
-) -> Painter | None:
+) -> Started | None:
     """Begins to compile for this photo, at most `size` px long; None if it cannot be.
 
     model, style: As `Stylizer.from_pretrained` has them.
 
     What is wrong with the photo or the model, the usual way says.
     """
-    forms = os.environ.get("JAXPERCEPTUAL_FORMS", "auto")
-    if os.environ.get(ASKED) == "0" or forms not in ("auto", "cpu"):
-        return None
-    x86 = platform.machine().lower() in ("x86_64", "amd64")
-    if not (x86 and xla.on_cpu() and xla.known_jaxlib()):
-        return None
     try:
         header = read_header(photo)
         h, w = fit(header.height, header.width, size)
         found = _read(model, style)
     except (InputError, OSError, ValueError, safetensors.SafetensorError):
         return None
-    free = memory.free_memory()
-    fits = free is None or _BYTES * h * w < free / 2
-    if found is None or not fits or min(h, w) < program_text.LEAST or h * w > MOST:
+    if found is None:
         return None
+    net, params, trained = found
     memory.keep_freed_memory()
-    return Painter(*found, h, w)
+    made = painter(net, params, h, w)
+    return made and Started(made, trained.unfinished)
 
 
 def paint(
@@ -136,7 +158,7 @@ def paint(
 
 
 def _read(name: str | None, style: str | None):
-    """Parameters and `Trained` of a network of one style; None for any other."""
+    """Options, parameters and `Trained` of a network of one style; None otherwise."""
     if name is None:
         name, style = pretrained.GALLERY, style or pretrained.DEFAULT_STYLE
         path = pretrained.pretrained_path(name)
@@ -155,7 +177,7 @@ def _read(name: str | None, style: str | None):
         return None
     told = {k: json.loads(v) for k, v in texts.items() if k not in ("format", "task")}
     net, names = told.pop("net", None), told.pop("styles", {})
-    if not isinstance(net, dict) or not program_text.writes(net):
+    if not isinstance(net, dict):
         return None
     if bool(names) != bool(style) or net.get("num_styles", 0) != len(names):
         return None
@@ -166,7 +188,7 @@ def _read(name: str | None, style: str | None):
     params = _nested(tensors)["params"]
     if names:
         params = gallery.mixed(params, gallery.rows(gallery.parse(style), names))
-    return params, Trained.parse(told)
+    return net, params, Trained.parse(told)
 
 
 def _nested(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -205,8 +227,9 @@ def _loaded(client, program: program_text.Program, level: int):
         own = np.array(value, np.float32)  # NumPy lends no array that is read-only
         return _jax.dlpack_managed_tensor_to_buffer(own.__dlpack__(), device, None)
 
-    def run(image):
-        arguments = [put(value) for value in (*program.weights, image)]
+    def run(image, weights=None):
+        weights = weights or program.weights
+        arguments = [put(value) for value in (*weights, image)]
         results = loaded.execute_sharded(arguments)
         ((output,),) = results.disassemble_into_single_device_arrays()
         capsule = _jax.buffer_to_dlpack_managed_tensor(output)

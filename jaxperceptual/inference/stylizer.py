@@ -128,6 +128,11 @@ class Stylizer:
         """How many have been compiled, for all styles together."""
         return len(self._traced)
 
+    def is_compiled(self, h: int, w: int) -> bool:
+        """Whether an image of this size has a program, of its own or of its canvas."""
+        canvas = 1, canvas_side(h), canvas_side(w), 3
+        return (1, h, w, 3) in self._exact or canvas in self._traced
+
     def with_style(self, style: str | Mapping[str, float]) -> "Stylizer":
         """This gallery's Stylizer of another style; both share compiled programs.
 

@@ -98,7 +98,7 @@ def application(
 
     hosts: names that it is known by, besides localhost and addresses (`guard`).
     max_megabytes: of an upload. max_waiting, timeout: as `Line` has them.
-    warm: compile what most photos take before anyone asks.
+    warm: compile what most photos take before anyone asks, and then what was asked for.
     """
     line = Line(max_waiting, timeout)
     most = int(max_megabytes * 1e6)
@@ -112,6 +112,11 @@ def application(
                 await line.unasked(work.warm_up, size)
             finally:
                 warmed.set()
+        while True:
+            await asyncio.sleep(IDLE / 4)
+            if line.idle >= IDLE and work.wanted:
+                with contextlib.suppress(InputError):  # it goes without
+                    await line.unasked(work.warm_up, work.wanted.pop(0))
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

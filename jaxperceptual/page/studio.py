@@ -3,6 +3,7 @@
 The pixels are those that `stylize`, and `super_resolve` after it, would write.
 """
 
+import contextlib
 import functools
 import io
 import os
@@ -15,7 +16,9 @@ from jaxperceptual.core import config_files
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.memory import enough_memory
 from jaxperceptual.images import reading, writing
+from jaxperceptual.images.mixing import mix
 from jaxperceptual.images.resampling import resized_alpha
+from jaxperceptual.inference import at_once
 from jaxperceptual.inference.restorer import Restorer
 from jaxperceptual.inference.stylizer import Stylizer, scaled
 from jaxperceptual.networks import pretrained
@@ -87,6 +90,8 @@ class Studio:
 
     Attributes:
       model: the model. styles: their names. default: the first to be shown.
+      wanted: sizes [h w] that were asked for and made at once (`at_once`); with
+        `warm_up` they will take less time.
 
     Raises InputError as `read_model` does.
     """
@@ -109,11 +114,14 @@ class Studio:
         self._of_style = functools.lru_cache(64)(self._stylizer.with_style)
         self._restorer = functools.lru_cache(4)(Restorer.from_pretrained)
         self._enlarged_shapes: set[tuple[int, ...]] = set()
+        self._painters: dict[tuple[int, int], at_once.Painter] = {}
+        self.wanted: list[tuple[int, int]] = []
 
     @property
     def num_programs(self) -> int:
         """How many are held."""
-        return self._stylizer.num_programs + len(self._enlarged_shapes)
+        others = len(self._painters) + len(self._enlarged_shapes)
+        return self._stylizer.num_programs + others
 
     def about(self) -> dict[str, Any]:
         """What the page shows: styles, bounds, words."""
@@ -156,6 +164,7 @@ class Studio:
     def warm_up(self, size: tuple[int, int]) -> None:
         """Compiles what a photo of this size [h w] takes."""
         self._stylizer(np.zeros((*size, 3), np.float32))
+        self._painters.pop(size, None)
 
     def picture(self, data: bytes, wish: Wish) -> bytes:
         """The encoded picture. Raises InputError for what cannot be read, or be."""
@@ -184,12 +193,24 @@ class Studio:
                 f"style_scale={wish.style_scale:g} at {wish.size} px needs "
                 f"{w} x {h} px, over {MAX_SIZE}; use a smaller size."
             )
-        return stylizer(
-            photo,
-            strength=wish.strength,
-            style_scale=wish.style_scale,
-            preserve_color=wish.preserve_color,
-        )
+        mixing = dict(strength=wish.strength, preserve_color=wish.preserve_color)
+        if wish.style_scale == 1 and not stylizer.is_compiled(h, w):
+            with contextlib.suppress(at_once.Unavailable):
+                return mix(photo, self._at_once(stylizer.model, photo), **mixing)
+        return stylizer(photo, style_scale=wish.style_scale, **mixing)
+
+    def _at_once(self, model, photo):
+        """The first of a size: in a second, where its program takes ten to compile."""
+        h, w, _ = photo.shape
+        params = model.variables["params"]
+        painter = self._painters.get((h, w))
+        if painter is None:
+            painter = at_once.painter(model.net_config, params, h, w)
+            if painter is None:
+                raise at_once.Unavailable
+            self._painters[h, w] = painter
+            self.wanted.append((h, w))
+        return painter(photo, params)
 
     def _enlarged(self, image, alpha, factor):
         h, w = (factor * side for side in image.shape[:2])

@@ -15,7 +15,6 @@ from jaxperceptual.core import cli
 from jaxperceptual.inference import at_once, program_text
 from jaxperceptual.inference.stylizer import Stylizer
 from jaxperceptual.networks.model_file import write_model
-from jaxperceptual.networks.trained import Trained
 
 pytestmark = pytest.mark.skipif(
     platform.machine().lower() not in ("x86_64", "amd64"), reason="oneDNN is of x86"
@@ -49,7 +48,7 @@ def photo(tmp_path):
 def test_the_program_computes_what_the_network_does(size):
     model = style_model(**OPTIONS)
     image = noise(*size).astype(np.float32)
-    painter = at_once.Painter(model.variables["params"], Trained(), *size)
+    painter = at_once.Painter(model.variables["params"], *size)
     expected = Stylizer(model)(image)
     assert expected.std() > 5
     np.testing.assert_allclose(painter(image), expected, **ROUNDING)
@@ -61,10 +60,14 @@ def test_of_a_gallery_it_is_the_style_or_mixture(tmp_path):
     path = write_gallery(tmp_path / "model.safetensors", {"wave": {}, "dots": {}})
     image = noise(80, 96)
     Image.fromarray(image).save(tmp_path / "photo.png")
+    pixels = np.float32(image)
     for style in ("dots", "wave:1,dots:3"):
-        painter = at_once.start(str(path), style, tmp_path / "photo.png", None)
-        expected = Stylizer.from_pretrained(path, style=style)(np.float32(image))
-        np.testing.assert_allclose(painter(np.float32(image)), expected, **ROUNDING)
+        painter, _ = at_once.start(str(path), style, tmp_path / "photo.png", None)
+        stylizer = Stylizer.from_pretrained(path, style=style)
+        np.testing.assert_allclose(painter(pixels), stylizer(pixels), **ROUNDING)
+        other = stylizer.with_style("wave")  # by the program of another style
+        found = painter(pixels, other.model.variables["params"])
+        np.testing.assert_allclose(found, other(pixels), **ROUNDING)
         named = at_once.start(f"{path}:{style}", None, tmp_path / "photo.png", None)
         assert named is not None
     for style in (None, "nothing", "wave:0"):

@@ -5,6 +5,7 @@ In a browser: `test_browser`.
 
 import asyncio
 import io
+import platform
 import re
 import threading
 
@@ -73,6 +74,32 @@ def asked(client, image, **wish):
     answer = client.post("/api/picture", params=wish, content=encoded(image))
     assert answer.status_code == 200, answer.text
     return Image.open(io.BytesIO(answer.content))
+
+
+@pytest.mark.skipif(
+    platform.machine().lower() not in ("x86_64", "amd64"), reason="oneDNN is of x86"
+)
+def test_the_first_of_a_size_is_made_at_once_and_then_by_the_faster_program(tmp_path):
+    made = style_model(norm="instance", upsample="resize", num_styles=len(STYLES))
+    write_model(tmp_path / "model.safetensors", made._replace(styles=STYLES))
+    work = studio.Studio(tmp_path / "model.safetensors")
+    data = encoded(photo(size=(96, 84)))
+
+    def pictures():
+        wishes = [studio.Wish(style, size=96, strength=0.9) for style in STYLES]
+        return [
+            np.int16(Image.open(io.BytesIO(work.picture(data, wish))))
+            for wish in wishes
+        ]
+
+    at_first = pictures()
+    assert work.wanted == [(84, 96)] and work.num_programs == 1  # for both styles
+    work.warm_up(work.wanted.pop())
+    then = pictures()
+    assert not work.wanted and work.num_programs == 1
+    for first, later in zip(at_first, then, strict=True):
+        assert np.abs(first - later).max() <= 1  # rounded
+    assert np.abs(then[0] - then[1]).max() > 1
 
 
 @pytest.mark.parametrize(
