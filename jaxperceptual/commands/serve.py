@@ -85,6 +85,8 @@ def run(args: argparse.Namespace) -> None:
             server_header=False,
         )
         uvicorn.Server(config).run(sockets=[listening])
+    # Nothing else ends it; whether uvicorn passes it on depends on the moment.
+    raise KeyboardInterrupt
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -113,15 +113,18 @@ class Reader:
 
     def _open(self):
         av = import_av()
+        # From 19 on PyAV takes what is not UTF-8 in tags without being told how.
+        old = int(av.__version__.partition(".")[0]) < 19
+        tags = {"metadata_errors": "replace"} if old else {}
         try:
-            self._container = container = av.open(self._path, metadata_errors="replace")
+            self._container = container = av.open(self._path, **tags)
             if not container.streams.video:
                 raise InputError(f"{self._path}: no video in it; give a video.")
             self._stream = stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             first = next(container.decode(stream))
             container.close()  # not every format goes back to its start
-            self._container = container = av.open(self._path, metadata_errors="replace")
+            self._container = container = av.open(self._path, **tags)
             self._stream = stream = container.streams.video[0]
             stream.thread_type = "AUTO"
         except (av.FFmpegError, StopIteration) as error:
