@@ -1,8 +1,11 @@
 """Many photos on disk to stylised, or restored, photos on disk."""
 
-from collections.abc import Callable, Iterator, Sequence
+import collections
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent import futures
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float32
@@ -30,6 +33,7 @@ from jaxperceptual.inference.stylizer import Stylizer, scaled
 
 # A batch holds no more pixels than this, so that memory is bounded by one big image.
 MAX_BATCH_PIXELS = 4 * 1024**2
+T = TypeVar("T")
 SHARE = 0.7  # of the memory that is free, up to which a photo goes as a whole
 
 
@@ -155,16 +159,16 @@ def stylize_files(
         (`Stylizer.in_strips`); None: those that do not fit into memory as a whole.
 
     Photos of equal size go through the network together, at most `batch_size` at once;
-    only those of one batch are in memory. `size` bounds the longer side, in pixels;
+    while they do, the next batch is read and the one before written, so that those of
+    three are in memory. `size` bounds the longer side, in pixels;
     `saving` is `jobs.write`'s.
 
     A photo that cannot be read, is too large for memory, or whose output cannot be
     written does not stop the others: its result says why.
     """
     shapes = [_read_shape(job.source, size) for job in todo]
-    mixing = dict(
-        strength=strength, preserve_color=preserve_color, style_scale=style_scale
-    )
+    look = dict(strength=strength, preserve_color=preserve_color)
+    mixing = look | dict(style_scale=style_scale)
 
     large = {
         shape
@@ -178,42 +182,105 @@ def stylize_files(
     def rank(shape):
         return stylizer.rank(*scaled(*shape, style_scale)) if shape else 0
 
-    for shape, group in _batches(todo, shapes, batch_size, rank):
-        if shape in large:
-            strip = tile or STRIP
-            for job in group:
-                yield _by_strips(stylizer, job, shape, size, mixing, strip, saving)
-            continue
-        # What a header says may be a pixel off what decoding and scaling give.
-        photos: dict[tuple[int, ...], list[tuple]] = {}
-        for job in group:
-            try:
-                image, alpha = read_with_alpha(job.source, size=size)
-            except InputError as error:
-                yield jobs.Result(job, error)
-            else:
-                photos.setdefault(image.shape, []).append((job, image, alpha))
-        for same_shape in photos.values():
-            batch = np.stack([image for _, image, _ in same_shape])
-            try:
-                outputs = (
-                    _one_by_one(stylizer, batch, style_scale=style_scale)
-                    if strength > 0
-                    else batch
-                )
-            except InputError as error:
-                yield from (jobs.Result(job, error) for job, _, _ in same_shape)
+    groups = list(_batches(todo, shapes, batch_size, rank))
+    reads = (
+        functools.partial(_read, [] if shape in large else group, size)
+        for shape, group in groups
+    )
+    with _Writer(**saving) as writer:
+        for (shape, group), read in zip(groups, _one_ahead(reads), strict=True):
+            if shape in large:
+                yield from writer.done()
+                strip = tile or STRIP
+                for job in group:
+                    yield _by_strips(stylizer, job, shape, size, mixing, strip, saving)
                 continue
-            for (job, image, alpha), output in zip(same_shape, outputs, strict=True):
-                mixed = mix(
-                    image, output, strength=strength, preserve_color=preserve_color
-                )
-                try:
-                    jobs.write(job, mixed, alpha, **saving)
-                except InputError as error:
-                    yield jobs.Result(job, error)
+            # What a header says may be a pixel off what decoding and scaling give.
+            photos: dict[tuple[int, ...], list[tuple]] = {}
+            for job, image, alpha in read:
+                if isinstance(image, InputError):
+                    yield from writer.done()
+                    yield jobs.Result(job, image)
                 else:
-                    yield jobs.Result(job, None)
+                    photos.setdefault(image.shape, []).append((job, image, alpha))
+            for same_shape in photos.values():
+                batch = np.stack([image for _, image, _ in same_shape])
+                try:
+                    outputs = (
+                        _one_by_one(stylizer, batch, style_scale=style_scale)
+                        if strength > 0
+                        else batch
+                    )
+                except InputError as error:
+                    yield from writer.done()
+                    yield from (jobs.Result(job, error) for job, _, _ in same_shape)
+                    continue
+                for (job, image, alpha), output in zip(
+                    same_shape, outputs, strict=True
+                ):
+                    mixed = functools.partial(mix, image, output, **look)
+                    writer.put(job, mixed, alpha)
+                yield from writer.done(but=len(same_shape))
+        yield from writer.done()
+
+
+def _read(group: Sequence[jobs.Job], size: int | None) -> list[tuple]:
+    """Each job's image and alpha, or in place of the image what is wrong with it."""
+    found = []
+    for job in group:
+        try:
+            found.append((job, *read_with_alpha(job.source, size=size)))
+        except InputError as error:
+            found.append((job, error, None))
+    return found
+
+
+def _one_ahead(makers: Iterable[Callable[[], T]]) -> Iterator[T]:
+    """What each makes, while what the one before made is in use."""
+    with futures.ThreadPoolExecutor(1) as pool:
+        made = None
+        for maker in makers:
+            following = pool.submit(maker)
+            if made is not None:
+                yield made.result()
+            made = following
+        if made is not None:
+            yield made.result()
+
+
+class _Writer:
+    """Finishes and writes results in a thread, in order, while the next are made.
+
+    saving: `jobs.write`'s.
+    """
+
+    def __init__(self, **saving: Any):
+        self._saving = saving
+        self._pool = futures.ThreadPoolExecutor(1)
+        self._begun: collections.deque[futures.Future] = collections.deque()
+
+    def __enter__(self) -> "_Writer":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._pool.shutdown()
+
+    def put(self, job: jobs.Job, finish: Callable[[], Image], alpha: Any) -> None:
+        """Writes what `finish` makes."""
+
+        def write():
+            try:
+                jobs.write(job, finish(), alpha, **self._saving)
+            except InputError as error:
+                return jobs.Result(job, error)
+            return jobs.Result(job, None)
+
+        self._begun.append(self._pool.submit(write))
+
+    def done(self, *, but: int = 0) -> Iterator[jobs.Result]:
+        """Waits for all, but so many of the last."""
+        while len(self._begun) > but:
+            yield self._begun.popleft().result()
 
 
 def _too_large(stylizer, shape, style_scale, tile) -> bool:
