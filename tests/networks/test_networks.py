@@ -7,6 +7,7 @@ import pytest
 from flax import traverse_util
 from tolerances import PIXEL_ROUNDINGS, THROUGH_A_NETWORK
 
+from jaxperceptual.core import config_files
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.images import resampling
 from jaxperceptual.networks.layers import scaled_tanh
@@ -141,18 +142,21 @@ def shaken(variables):
     )
 
 
-@pytest.mark.parametrize("factor, upsample", [(4, "transposed"), (2, "resize")])
-def test_super_resolution_equals_pytorch(factor, upsample, key):
+@pytest.mark.parametrize(
+    "factor, upsample, skip", [(4, "transposed", False), (2, "resize", True)]
+)
+def test_super_resolution_equals_pytorch(factor, upsample, skip, key):
     pytest.importorskip("torch")
     from jaxperceptual.benchmarks.torch import networks as theirs
     from jaxperceptual.benchmarks.torch.tensors import nchw, nhwc
 
-    net = SuperResolutionNet(factor, upsample=upsample)
+    net = SuperResolutionNet(factor, upsample=upsample, skip=skip)
     images = np.random.default_rng(0).uniform(0, 255, (2, 9, 12, 3)).astype("f")
     variables = shaken(init(net, key))
-    twin = theirs.SuperResolutionNet(
-        variables, factor=factor, norm="batch", upsample=upsample
-    ).eval()
+    # As the benchmark makes it, of all options that a config has.
+    options = config_files.load_config("sr_x4_feat.py").net.to_dict()
+    options |= dict(factor=factor, upsample=upsample, skip=skip)
+    twin = theirs.twin(variables, options).eval()
     expected = nhwc(twin(nchw(images)))
     found = run(net, variables, images)
     assert np.abs(found - expected).max() < NORMALISED * expected.std()
