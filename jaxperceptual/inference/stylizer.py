@@ -128,11 +128,6 @@ class Stylizer:
         """How many have been compiled, for all styles together."""
         return len(self._traced)
 
-    def is_compiled(self, h: int, w: int) -> bool:
-        """Whether an image of this size has a program, of its own or of its canvas."""
-        canvas = 1, canvas_side(h), canvas_side(w), 3
-        return (1, h, w, 3) in self._exact or canvas in self._traced
-
     def with_style(self, style: str | Mapping[str, float]) -> "Stylizer":
         """This gallery's Stylizer of another style; both share compiled programs.
 
@@ -345,7 +340,8 @@ class Stylizer:
 def _on_canvas(batch):
     """The batch, enlarged to what it shares a program with, and the margin."""
     n, h, w, _ = batch.shape
-    rows, columns = canvas_side(h) - h, canvas_side(w) - w
+    height, width = canvas_of(h, w)
+    rows, columns = height - h, width - w
     more = 2 ** (n - 1).bit_length() - n
     canvas = _padded(batch, more, rows, columns)
     return canvas, Margin(np.int32(rows), np.int32(columns))
@@ -363,6 +359,11 @@ def turned(variables: Params) -> Params:
         return leaf.swapaxes(0, 1) if path[-1].key == "kernel" else leaf
 
     return jax.tree_util.tree_map_with_path(of, variables)
+
+
+def canvas_of(h: int, w: int) -> tuple[int, int]:
+    """The canvas that an image of this size shares a program on."""
+    return canvas_side(h), canvas_side(w)
 
 
 def canvas_side(side: int) -> int:

@@ -44,6 +44,7 @@ class Line:
 
     def __init__(self, max_waiting: int, timeout: float):
         self._pool = futures.ThreadPoolExecutor(1, "studio")
+        self._aside = futures.ThreadPoolExecutor(1, "aside")
         self._max_waiting, self._timeout = max_waiting, timeout
         self.waiting = 0
         self._last = 0.0  # when someone last came or went
@@ -74,11 +75,12 @@ class Line:
             return await asyncio.wrap_future(self._pool.submit(function, *args))
 
     async def unasked(self, function, *args) -> None:
-        """Work that nobody waits for, in the same thread."""
-        await asyncio.wrap_future(self._pool.submit(function, *args))
+        """Work that nobody waits for, in a thread beside that one."""
+        await asyncio.wrap_future(self._aside.submit(function, *args))
 
     def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._aside):
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 class Busy(Exception):

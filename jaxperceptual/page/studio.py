@@ -20,7 +20,7 @@ from jaxperceptual.images.mixing import mix
 from jaxperceptual.images.resampling import resized_alpha
 from jaxperceptual.inference import at_once
 from jaxperceptual.inference.restorer import Restorer
-from jaxperceptual.inference.stylizer import Stylizer, scaled
+from jaxperceptual.inference.stylizer import Stylizer, canvas_of, scaled
 from jaxperceptual.networks import pretrained
 from jaxperceptual.networks.model_file import read_model
 
@@ -84,7 +84,8 @@ def _number(query, key, default, least, most):
 
 
 class Studio:
-    """The network, and what it has been asked for. For one thread at a time.
+    """The network, and what it has been asked for. For one thread at a time, and one
+    that does `warm_up`.
 
     model: a gallery, or a network of one style, as `Stylizer.from_pretrained` has it.
 
@@ -115,6 +116,7 @@ class Studio:
         self._restorer = functools.lru_cache(4)(Restorer.from_pretrained)
         self._enlarged_shapes: set[tuple[int, ...]] = set()
         self._painters: dict[tuple[int, int], at_once.Painter] = {}
+        self._ready: set[tuple[int, int]] = set()  # canvases
         self.wanted: list[tuple[int, int]] = []
 
     @property
@@ -164,6 +166,7 @@ class Studio:
     def warm_up(self, size: tuple[int, int]) -> None:
         """Compiles what a photo of this size [h w] takes."""
         self._stylizer(np.zeros((*size, 3), np.float32))
+        self._ready.add(canvas_of(*size))
         self._painters.pop(size, None)
 
     def picture(self, data: bytes, wish: Wish) -> bytes:
@@ -194,10 +197,12 @@ class Studio:
                 f"{w} x {h} px, over {MAX_SIZE}; use a smaller size."
             )
         mixing = dict(strength=wish.strength, preserve_color=wish.preserve_color)
-        if wish.style_scale == 1 and not stylizer.is_compiled(h, w):
+        if wish.style_scale == 1 and canvas_of(h, w) not in self._ready:
             with contextlib.suppress(at_once.Unavailable):
                 return mix(photo, self._at_once(stylizer.model, photo), **mixing)
-        return stylizer(photo, style_scale=wish.style_scale, **mixing)
+        output = stylizer(photo, style_scale=wish.style_scale, **mixing)
+        self._ready.add(canvas_of(h, w))
+        return output
 
     def _at_once(self, model, photo):
         """The first of a size: in a second, where its program takes ten to compile."""
