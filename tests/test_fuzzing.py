@@ -35,6 +35,7 @@ from jaxperceptual.core import config_files, memory, records
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.images import reading
 from jaxperceptual.images.metadata import read_metadata
+from jaxperceptual.inference import at_once
 from jaxperceptual.loss_network import store
 from jaxperceptual.networks import foreign
 from jaxperceptual.networks.model_file import read_model, write_model
@@ -213,8 +214,16 @@ def test_model_files(count, tmp_path):
     write_model(path, style_model({"steps": 3, "training": {"num_steps": 4}}))
     originals = [path.read_bytes()]
     originals.append(write_gallery(path, {"wave": {}, "dots": {}}).read_bytes())
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(encoded("PNG"))
+
+    def read(path):
+        # Before JAX is there, and without a word of its own: what is refused is None.
+        assert at_once.start(str(path), None, photo, None) is None  # too small a photo
+        read_model(path)
+
     # The header is what there is to be misled by.
-    attack(read_model, originals, ".safetensors", tmp_path, count)
+    attack(read, originals, ".safetensors", tmp_path, count)
 
 
 @pytest.mark.parametrize("count", counts())
