@@ -17,8 +17,9 @@ import orbax.checkpoint as ocp
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.training.step import TrainState
 
-_HASHES = "sha256"  # of state and record, in what is saved of the latter
+_HASHES = "hashes"  # beside state and record: what those were
 _HASHED = {"state", "record"}
+_WITHIN = "sha256"  # where they were for a while, in the record
 
 
 class DamagedCheckpoint(InputError):
@@ -86,15 +87,14 @@ class Checkpoints:
         step = int(state.step)
         if step in self._manager.all_steps():
             return
-        told = _hash_of_text(record)
+        hashes = {"state": _hash(state), "record": _hash_of_text(record)}
         with self._writing():
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(state._asdict()),
-                    record=ocp.args.JsonSave(
-                        record | {_HASHES: {"state": _hash(state), "record": told}}
-                    ),
+                    record=ocp.args.JsonSave(record),
+                    **{_HASHES: ocp.args.JsonSave(hashes)},
                 ),
             )
 
@@ -129,7 +129,9 @@ class Checkpoints:
         record = self._read(step, "record", ocp.args.JsonRestore())
         if not isinstance(record, dict):
             raise self._damaged(step, "its record is none")
-        hashes = record.pop(_HASHES, {})
+        hashes = record.pop(_WITHIN, {})
+        if (self.path / str(step) / _HASHES).exists():
+            hashes = self._read(step, _HASHES, ocp.args.JsonRestore())
         if not isinstance(hashes, dict) or hashes.keys() not in ({*()}, _HASHED):
             raise self._damaged(step, "its hashes are none")
         return record, hashes
