@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from jaxperceptual.benchmarks.scaling import SHAPE, num_bytes
 from jaxperceptual.core import cli
 from jaxperceptual.core.errors import InputError
 
@@ -56,18 +57,7 @@ device_description_str: "NVIDIA H200"
 """
 # Choosing cuDNN's algorithms takes a device.
 _OPTIONS = {"xla_gpu_autotune_level": 0}
-_BYTES = {
-    "f32": 4,
-    "s32": 4,
-    "u32": 4,
-    "bf16": 2,
-    "f16": 2,
-    "u8": 1,
-    "s8": 1,
-    "pred": 1,
-}
 _LINE = re.compile(r"^ *(?:ROOT )?%(\S+) = (.*?) ([\w-]+)\((.*?)\)(.*)$")
-_SHAPE = re.compile(r"(\w+)\[([\d,]*)\]")
 _WINDOW = re.compile(r"window=\{size=(\d+)x(\d+)")
 # Seen as one with what uses them, or of no work.
 _FREE = ("parameter", "constant", "get-tuple-element", "tuple", "bitcast")
@@ -211,7 +201,7 @@ def calls_of(program: str) -> Iterator[Call]:
         if kind in _FREE:
             continue
         operands = [shapes.get(x, "") for x in re.findall(r"%([\w.-]+)", inputs)]
-        moved = sum(map(_num_bytes, (result, *operands)))
+        moved = sum(map(num_bytes, (result, *operands)))
         flops, window = 0.0, 0
         if target := re.search(r'custom_call_target="([^"]+)"', rest):
             kind = target[1].removeprefix("__cudnn$")
@@ -244,15 +234,8 @@ def _of_convolution(kind, result, operands) -> float:
 
 def _sides(text: str) -> list[int]:
     """Of the first array in the text."""
-    found = _SHAPE.search(text)
+    found = SHAPE.search(text)
     return [int(n) for n in found[2].split(",") if n] if found else []
-
-
-def _num_bytes(text: str) -> int:
-    return sum(
-        _BYTES.get(kind, 0) * math.prod(int(n) for n in sides.split(",") if n)
-        for kind, sides in _SHAPE.findall(text)
-    )
 
 
 def row(work, precision, calls, compiled, seconds) -> str:

@@ -26,9 +26,9 @@ LINKS = {  # bytes/s each way, by their makers' names
     "Ethernet, 10 Gbit/s": 1.25e9,
 }
 COUNTS = (2, 8, 64)
-_BYTES = {"f32": 4, "s32": 4, "bf16": 2, "f16": 2, "f64": 8}
+_BYTES = dict(f32=4, s32=4, u32=4, bf16=2, f16=2, f64=8, u8=1, pred=1)
 _REDUCE = re.compile(r"= (.*?) all-reduce(?:-start)?\(")
-_SHAPE = re.compile(r"(\w+)\[([\d,]*)\]")
+SHAPE = re.compile(r"(\w+)\[([\d,]*)\]")
 
 
 def parser() -> cli.Parser:
@@ -110,13 +110,15 @@ def reduced(config) -> tuple[list[int], int]:
 
 def bytes_of(program: str) -> list[int]:
     """Of each all-reduce in a program's text (HLO)."""
-    return [
-        sum(
-            _BYTES[kind] * math.prod(int(n) for n in sides.split(",") if n)
-            for kind, sides in _SHAPE.findall(shapes)
-        )
-        for shapes in _REDUCE.findall(program)
-    ]
+    return [num_bytes(shapes) for shapes in _REDUCE.findall(program)]
+
+
+def num_bytes(text: str) -> int:
+    """Of all arrays that a piece of HLO's text names."""
+    return sum(
+        _BYTES[kind] * math.prod(int(n) for n in sides.split(",") if n)
+        for kind, sides in SHAPE.findall(text)
+    )
 
 
 if __name__ == "__main__":

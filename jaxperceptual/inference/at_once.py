@@ -74,8 +74,8 @@ class Painter:
         raise Unavailable
 
     def _weights(self, params):
-        if params is None:
-            return None
+        if params is None or params is self._params:
+            return None  # those that it was compiled with
         return program_text.style_program(params, *self._size).weights
 
 
