@@ -1,4 +1,4 @@
-"""Things made in a thread, each while the one before is in use."""
+"""Things made once each: when asked for, or in a thread while others are in use."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -38,3 +38,26 @@ class Ahead(Generic[K, V]):
                 self._made[key] = pool.submit(self._makers[key])
                 pool.shutdown(wait=False)
             return self._made[key]
+
+
+class Once(Generic[K, V]):
+    """A mapping whose values are made when first asked for, once, by any thread.
+
+    make: of a key; what it raises is raised to whoever asks, now and later.
+    """
+
+    def __init__(self, make: Callable[[K], V]):
+        self._make = make
+        self._made: dict[K, futures.Future[V]] = {}
+        self._lock = threading.Lock()
+
+    def __getitem__(self, key: K) -> V:
+        with self._lock:
+            first = key not in self._made
+            made = self._made.setdefault(key, futures.Future())
+        if first:
+            try:
+                made.set_result(self._make(key))
+            except BaseException as error:
+                made.set_exception(error)
+        return made.result()

@@ -227,7 +227,8 @@ def _loaded(client, program: program_text.Program, level: int):
     loaded = client.compile_and_load(program.text.encode(), devices, options)
 
     def put(value):
-        own = np.array(value, np.float32)  # NumPy lends no array that is read-only
+        # NumPy lends no array that is read-only; and strides are not looked at.
+        own = np.array(value, np.float32, order="C")
         return _jax.dlpack_managed_tensor_to_buffer(own.__dlpack__(), device, None)
 
     def run(image, weights=None):

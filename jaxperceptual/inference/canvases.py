@@ -28,6 +28,11 @@ class Place:
     exact: bool
 
 
+def shared(h: int, w: int) -> Place:
+    """A place on a canvas of h x w px for images of any size that it holds."""
+    return Place(h, w, turned=False, exact=False)
+
+
 def places(
     sizes: Iterable[tuple[int, int]], program: float = PROGRAM
 ) -> Mapping[tuple[int, int], Place]:

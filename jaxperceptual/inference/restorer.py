@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from skimage import exposure
 
+from jaxperceptual.core.ahead import Once
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.memory import enough_memory
 from jaxperceptual.core.precision import dtype, products
@@ -29,6 +30,7 @@ from jaxperceptual.networks.pretrained import (
     pretrained_path,
     shipped_enlarger,
 )
+from jaxperceptual.ops import onednn
 
 MIN_TILE = 16  # px; smaller ones are mostly margin
 BAND = 48_000_000  # px of output that `in_bands` makes at a time
@@ -36,6 +38,9 @@ BAND = 48_000_000  # px of output that `in_bands` makes at a time
 
 class Restorer:
     """A restoration model, ready to run: compiled once for each shape it meets.
+
+    On an x86 CPU convolutions are oneDNN's where they can be (`onednn`): every process
+    compiles its programs, in a second, and none is kept.
 
     model: whose task is "restoration"; InputError for another. `from_pretrained` reads
         one by name.
@@ -90,13 +95,29 @@ class Restorer:
         self._tile = tile
         self._reach = net.reach
         self._variables = jax.device_put(variables)
+        self._dtype = net.dtype
+        self._compiled = Once(self._compile)  # by an image's shape
 
         def apply(variables, images):
             with products(precision):
                 outputs = net.apply(variables, images, train=False)
             return jnp.clip(outputs, 0.0, 255.0)
 
+        # Of its own, so that nothing else compiles what is traced for `onednn`.
+        def apply_anew(variables, images):
+            return apply(variables, images)
+
         self._apply = jax.jit(apply)
+        self._apply_anew = jax.jit(apply_anew)
+
+    def _program(self, shape):
+        serves = onednn.serves(self._dtype)
+        return self._compiled[shape] if serves else self._apply
+
+    def _compile(self, shape):
+        with onednn.programs():
+            images = jax.ShapeDtypeStruct(shape, np.float32)
+            return self._apply_anew.lower(self._variables, images).compile()
 
     @classmethod
     def from_pretrained(
@@ -253,7 +274,8 @@ class Restorer:
 
         def part(rows, columns):
             window = image[None, rows, columns]
-            return np.asarray(self._apply(self._variables, window))[0]
+            program = self._program(window.shape)
+            return np.asarray(program(self._variables, window))[0]
 
         with enough_memory(f"an image of {w} x {h} px", "a (smaller) --tile"):
             return assembled(

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxperceptual.core.ahead import Ahead
+from jaxperceptual.core.ahead import Ahead, Once
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.memory import give_memory_back
 from jaxperceptual.core.precision import dtype, products
@@ -85,7 +85,8 @@ class Stylizer:
         self._turned: Params | None = None  # variables of the network that lies
         self._exact: dict[tuple[int, ...], Callable[..., jax.Array]] = {}
         self._places: dict[tuple[int, int], canvases.Place] = {}
-        self._programs = Ahead({})
+        self._programs = Ahead({})  # of places that were prepared
+        self._shared = Once(functools.partial(self._compiled, lasting=True))
         self._traced: list[tuple[int, ...]] = []
 
         def apply(variables, images, margin=None):
@@ -149,8 +150,7 @@ class Stylizer:
     def warm_up(self, h: int, w: int, *, num_images: int = 1) -> "Stylizer":
         """Compiles, and runs once, what images of just this size will be given to.
 
-        On an x86 CPU its convolutions are oneDNN's where they can be (`onednn`), the
-        fastest there are, and every process compiles it anew, in seconds.
+        Without, an image lies on a canvas.
         """
         shape = num_images, h, w, 3
         images = jnp.zeros(shape)
@@ -175,7 +175,9 @@ class Stylizer:
             quick = sum(h * w for h, w in sizes) < QUICK
             options = {"xla_backend_optimization_level": 1} if quick else {}
             flat = {dataclasses.replace(p, turned=False) for p in self._places.values()}
-            compiles = {p: functools.partial(self._compiled, p, options) for p in flat}
+            compiles = {
+                p: functools.partial(self._compiled, p, options=options) for p in flat
+            }
             self._programs = Ahead(dict(sorted(compiles.items())))
         return self
 
@@ -189,18 +191,23 @@ class Stylizer:
             return 0
         return self._programs.keys.index(dataclasses.replace(place, turned=False))
 
-    def _compiled(self, place, options):
+    def _compiled(self, place, *, lasting=False, options=None):
         arguments = [jax.ShapeDtypeStruct((1, place.h, place.w, 3), np.float32)]
         if not place.exact:
             arguments.append(Margin(*2 * [jax.ShapeDtypeStruct((), np.int32)]))
-        with onednn.programs():
+        with onednn.programs(lasting=lasting):
             lowered = self._apply_anew.lower(self._variables, *arguments)
             program = lowered.compile(compiler_options=options)
         give_memory_back()
         return program
 
-    def _placed(self, image: Image, place: canvases.Place) -> Image:
-        """One image [h w 3] through the program of its place."""
+    def _placed(
+        self,
+        image: Image,
+        place: canvases.Place,
+        programs: Ahead | Once,
+    ) -> Image:
+        """One image [h w 3] through the one of these programs that is its place's."""
         lying = image.transpose(1, 0, 2) if place.turned else image
         h, w, _ = lying.shape
         missing = place.h - h, place.w - w
@@ -212,7 +219,7 @@ class Stylizer:
             if self._turned is None:
                 self._turned = turned(self._variables)
             variables = self._turned
-        program = self._programs[dataclasses.replace(place, turned=False)]
+        program = programs[dataclasses.replace(place, turned=False)]
         output = np.asarray(program(variables, *arguments))[0, :h, :w]
         return output.transpose(1, 0, 2) if lying is not image else output
 
@@ -329,7 +336,14 @@ class Stylizer:
             outputs = self._exact[batch.shape](self._variables, batch)
             outputs = np.asarray(outputs) if on_host else outputs
         elif on_host and (h, w) in self._places:
-            outputs = np.stack([self._placed(x, self._places[h, w]) for x in batch])
+            place, programs = self._places[h, w], self._programs
+            outputs = np.stack([self._placed(x, place, programs) for x in batch])
+        elif not traced and onednn.serves(self._net.dtype):
+            place, programs = canvases.shared(*canvas_of(h, w)), self._shared
+            outputs = np.stack(
+                [self._placed(x, place, programs) for x in np.asarray(batch)]
+            )
+            outputs = outputs if on_host else jnp.asarray(outputs)
         else:
             outputs = self._apply(self._variables, *_on_canvas(batch))
             # Free on the host; on a device it compiles for each shape of images.

@@ -1,4 +1,4 @@
-"""Convolutions by oneDNN: the fastest inference on an x86 CPU, in programs kept warm.
+"""Convolutions by oneDNN: the fastest inference on an x86 CPU, in programs of a process.
 
 jaxlib for x86 holds oneDNN, and XLA a call into it, `__onednn$convolution`, that adds a
 bias and rectifies. XLA as released never makes that call by itself, but a program may.
@@ -20,9 +20,11 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from jaxperceptual.core import xla
 from jaxperceptual.ops import rearranged, winograd
+from jaxperceptual.ops.choice import cpu_forms
 
 _TARGET = "__onednn$convolution"
 _in_use = contextvars.ContextVar("onednn", default=False)  # of this thread
@@ -55,6 +57,11 @@ def programs(*, lasting: bool = False) -> Iterator[None]:
 def in_use() -> bool:
     """Whether what is traced now may use this module."""
     return _in_use.get()
+
+
+def serves(dtype: DTypeLike) -> bool:
+    """Whether `programs` would be faster, with what is traced in this type, here."""
+    return works() and cpu_forms(np.zeros((), dtype))
 
 
 @functools.cache

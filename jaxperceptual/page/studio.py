@@ -205,7 +205,7 @@ class Studio:
         return output
 
     def _at_once(self, model, photo):
-        """The first of a size: in a second, where its program takes ten to compile."""
+        """The first of a size: in a second, where its program takes four to compile."""
         h, w, _ = photo.shape
         params = model.variables["params"]
         painter = self._painters.get((h, w))

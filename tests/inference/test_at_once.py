@@ -52,6 +52,8 @@ def test_the_program_computes_what_the_network_does(size):
     expected = Stylizer(model)(image)
     assert expected.std() > 5
     np.testing.assert_allclose(painter(image), expected, **ROUNDING)
+    turned = np.asfortranarray(image)  # as an index by two arrays leaves it
+    np.testing.assert_allclose(painter(turned), expected, **ROUNDING)
     with pytest.raises(at_once.Unavailable):
         painter(image[1:])
 

@@ -72,19 +72,24 @@ def compilations():
     jax.monitoring.unregister_event_duration_listener(listen)
 
 
-def test_many_sizes_share_a_program(compilations):
+@pytest.mark.parametrize("form", ["auto", "plain"])
+def test_many_sizes_share_a_program(form, compilations):
     stylizer = Stylizer(style_model(norm="instance"))
+    onednn.works()  # asks by a program of its own
+    alone = form == "auto" and onednn.works()  # through the program, each image
     compilations.clear()
     sizes = [(h, w) for h in (1, 9, 30, 32) for w in (2, 25, 31)]
-    for h, w in sizes:
-        stylizer(photo(h, w))
-    stylizer(photo(5, 5)[None])
-    assert len(compilations) == stylizer.num_programs == 1
-    for num_images in (3, 4):
-        stylizer(np.stack([photo(20, 30)] * num_images))
-    assert len(compilations) == stylizer.num_programs == 2
-    stylizer.warm_up(30, 31)
-    assert stylizer.num_programs == 3
+    with choice.forms(form):
+        for h, w in sizes:
+            stylizer(photo(h, w))
+        stylizer(photo(5, 5)[None])
+        assert len(compilations) == stylizer.num_programs == 1
+        for num_images in (3, 4):
+            stylizer(np.stack([photo(20, 30)] * num_images))
+        expected = 1 if alone else 2
+        assert len(compilations) == stylizer.num_programs == expected
+        stylizer.warm_up(30, 31)
+    assert stylizer.num_programs == expected + 1
     on_device = jnp.asarray(photo(30, 31)[None])
     compilations.clear()
     stylizer(photo(30, 31))
@@ -125,27 +130,30 @@ def test_styles_of_a_gallery_share_their_programs():
 
 
 @pytest.mark.parametrize(
-    "norm, upsample",
+    "norm, upsample, form",
     [
-        ("batch", "transposed"),
-        ("instance", "resize"),
-        pytest.param("batch", "resize", marks=pytest.mark.slow),
-        pytest.param("instance", "transposed", marks=pytest.mark.slow),
+        ("batch", "transposed", "plain"),
+        ("instance", "resize", "auto"),
+        pytest.param("batch", "transposed", "auto", marks=pytest.mark.slow),
+        pytest.param("batch", "resize", "auto", marks=pytest.mark.slow),
+        pytest.param("instance", "transposed", "auto", marks=pytest.mark.slow),
+        pytest.param("instance", "resize", "plain", marks=pytest.mark.slow),
     ],
 )
-def test_a_canvas_changes_nothing(norm, upsample):
+def test_a_canvas_changes_nothing(norm, upsample, form):
     model = style_model(norm=norm, upsample=upsample)
     shared, exact = Stylizer(model), Stylizer(model)
     sizes = [(32, 32), (31, 2), (5, 17)]
     for h, w in sizes:
         image = photo(h, w)
-        output = shared(image)
+        with choice.forms(form):
+            output = shared(image)
         assert np.ptp(output) > 20
         alone = exact.warm_up(h, w)(image)
         np.testing.assert_allclose(alone, output, **THROUGH_A_NETWORK)
-        np.testing.assert_allclose(
-            shared(jnp.asarray(image)), output, **PIXEL_ROUNDINGS
-        )
+        with choice.forms(form):
+            on_device = shared(jnp.asarray(image))
+        np.testing.assert_allclose(on_device, output, **PIXEL_ROUNDINGS)
     assert (shared.num_programs, exact.num_programs) == (1, len(sizes))
 
 
@@ -219,7 +227,8 @@ def test_sizes_known_beforehand_come_out_as_ever(upsampling):
     assert {prepared.rank(*size) for size in sizes} == {0}
     assert prepared.num_programs == 0  # until an image comes
     for image in photos:
-        expected = usual(image)
+        with choice.forms("plain"):
+            expected = usual(image)
         np.testing.assert_allclose(prepared(image), expected, **THROUGH_A_NETWORK)
     assert prepared.num_programs == 1
     unknown = photo(8, 9)

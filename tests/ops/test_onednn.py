@@ -111,17 +111,22 @@ def test_other_forms_and_types_do_without():
     assert CALL not in jax.jit(lambda *a: ops.conv(*a)).lower(*arguments).as_text()
 
 
-def test_only_warm_programs_make_the_call_and_none_is_kept(persistent_cache):
+def test_compiled_programs_make_the_call_and_none_is_kept(persistent_cache):
     stylizer = Stylizer(style_model(norm="instance"))
     image = np.random.default_rng(0).uniform(0, 255, (20, 24, 3)).astype(np.float32)
-    canvas = stylizer(image)
+    with choice.forms("plain"):
+        plain = Stylizer(stylizer.model)(image)
     kept = [path.name for path in persistent_cache.iterdir()]
-    assert any("jit_apply" in name for name in kept)
+    assert any("jit_apply-" in name for name in kept)
+    canvas = stylizer(image)
+    (program,) = (made.result() for made in stylizer._shared._made.values())
     exact = stylizer.warm_up(20, 24)(image)
-    np.testing.assert_allclose(exact, canvas, **THROUGH_A_NETWORK)
+    for output in (canvas, exact):
+        np.testing.assert_allclose(output, plain, **THROUGH_A_NETWORK)
+    assert CALL in program.as_text()
     assert CALL in stylizer._exact[1, 20, 24, 3].as_text()
     kept = [path.name for path in persistent_cache.iterdir()]
-    assert not any("jit_apply_exactly" in name for name in kept)
+    assert not any("jit_apply_" in name for name in kept)
 
     # Inside another program, which its owner may keep, it goes without.
     outer = jax.jit(stylizer).lower(image)
