@@ -114,3 +114,19 @@ def test_the_readme_is_short_and_has_its_two_commands():
     assert text.count("\n") <= 150
     assert len(re.findall(r"^pip install .*pytest$", text, re.MULTILINE)) == 1
     assert "pip install -e . && bin/train --config style_muse.py --quick" in text
+
+
+def test_each_promise_of_reliability_has_its_test():
+    rows = re.findall(
+        r"^\|.*\| `(\S+\.py) -k (\w+)` \|(.*)\|.*\|$",
+        (ROOT / "docs" / "reliability.md").read_text(),
+        re.MULTILINE,
+    )
+    assert len(rows) > 30
+    for name, words, when in rows:
+        text = (ROOT / "tests" / name).read_text()
+        found = re.findall(rf"((?:^[@ )].*\n)*)^def (\w*{words}\w*)", text, re.M)
+        assert len(found) == 1, f"{name} -k {words}: {[test for _, test in found]}"
+        whole = re.findall(r"^pytestmark.*\n(?: .*\n)*", text, re.MULTILINE)
+        is_slow = any("mark.slow" in marks for marks in (found[0][0], *whole))
+        assert is_slow == (when.strip() == "slow"), f"{name} -k {words}"

@@ -79,12 +79,19 @@ TRAINING = {
 }
 PRECISIONS = "--config.num_steps=4000 --config.optimizer.decay_steps=4000 "
 PRECISIONS += "--config.steps_per_dispatch=20 --config.log_every_steps=1000"
+# Two short trainings of each, for the rate at the end of the second.
+GALLERY = {"gallery": "gallery.py", "one style": "style_cubist.py"}
+RATES = "--data embedded --config.data.batch_size=4 --config.num_steps=16 "
+RATES += "--config.optimizer.warmup_steps=2 --config.log_every_steps=8 "
+RATES += "--config.sample_every_steps=0"
 # Everything once, at a size that a test can afford, to see that the command works.
 SMOKE = {
     "benchmark": "--sizes 64 --train-size 32 --repeats 2 --no-compile --budget 1",
     "train": "--config.num_steps=8 --config.log_every_steps=4 --config.precision="
     "float32 --config.checkpoint_every_steps=20 --config.steps_per_dispatch=1",
     "first-picture": "--num 2 --repeats 1",
+    "gallery": "--config.num_steps=4 --config.log_every_steps=2 "
+    "--config.data.image_size=48 --config.data.batch_size=1",
     "precisions": "--config smoke.py --config.num_steps=2 --num 1 --seeds 0",
 }
 
@@ -114,6 +121,7 @@ def run(args: argparse.Namespace) -> None:
         **({"first-picture": run_first_picture} if device == "cpu" else {}),
         "training": run_training,
         **({"precisions": run_precisions} if device == "gpu" else {}),
+        **({"gallery": run_gallery} if device == "cpu" else {}),
         **dict.fromkeys(others, run_benchmark),
         "second-start": run_twice,
     }
@@ -171,6 +179,22 @@ def run_training(args, device, name, path):
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     report["log"] = [json.loads(line) for line in lines]
     report["config"] = json.loads((workdir / "config.json").read_text())["config"]
+    files.write_text(path, json.dumps(report, indent=1) + "\n")
+
+
+def run_gallery(args, device, name, path):
+    """Many styles in one network against one: the rates of both, in turns."""
+    options = shlex.split(RATES) + shlex.split(SMOKE["gallery"] if args.smoke else "")
+    rates: dict[str, list[float]] = {}
+    for _ in range(1 if args.smoke else 3):
+        for kind, config in GALLERY.items():
+            with tempfile.TemporaryDirectory() as folder:
+                given = ["train", "--config", config, *options]
+                start("jaxperceptual", *given, "--workdir", folder)
+                *_, last = (Path(folder) / "metrics.jsonl").read_text().splitlines()
+            rates.setdefault(kind, []).append(json.loads(last)["images_per_second"])
+    command = ["jaxperceptual", "train", "--config", *GALLERY.values(), *options]
+    report = {"header": provenance.header(shlex.join(command)), "rates": rates}
     files.write_text(path, json.dumps(report, indent=1) + "\n")
 
 
@@ -349,6 +373,13 @@ def shared_rows(found: dict[str, dict]) -> Iterator[Row]:
         yield "input wait of a training's log: 2 %", measured, max(waits) < 0.02
     if "first-picture" in found:
         yield from first_pictures(found["first-picture"])
+    if "gallery" in found:
+        medians = {
+            k: statistics.median(v) for k, v in found["gallery"]["rates"].items()
+        }
+        ours, one = (medians[kind] for kind in GALLERY)
+        measured = f"**{ours / one:.2f}** ({ours:.3g} against {one:.3g} images/s)"
+        yield "the gallery's step, per image, of one style's: 1", measured, ours >= one
     if "second-start" in found:
         first, second = found["second-start"]["seconds"]
         command = found["second-start"]["header"]["command"]

@@ -16,6 +16,7 @@ from jaxperceptual.core import files
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.images import profiles
 from jaxperceptual.images.metadata import Metadata, save_options
+from jaxperceptual.images.writing import PNG_LEVEL
 
 SUFFIXES = (".png",)
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -70,7 +71,7 @@ class _Rows:
         self._file = file
         self._shape = width, channels
         self._above = np.zeros((1, width * channels), np.uint8)
-        self._packed = zlib.compressobj()
+        self._packed = zlib.compressobj(PNG_LEVEL)
 
     def put(self, rows: Rows) -> None:
         n, *shape = rows.shape

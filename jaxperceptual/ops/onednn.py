@@ -1,4 +1,4 @@
-"""Convolutions by oneDNN: the fastest inference on an x86 CPU, in programs of a process.
+"""Convolutions by oneDNN, the fastest on an x86 CPU, in programs that are not kept.
 
 jaxlib for x86 holds oneDNN, and XLA a call into it, `__onednn$convolution`, that adds a
 bias and rectifies. XLA as released never makes that call by itself, but a program may.

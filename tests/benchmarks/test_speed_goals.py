@@ -89,6 +89,7 @@ def test_goals_of_whole_commands_by_hand():
             "seconds": 179.0,
             "log": [line(None), line(0.0), line(0.021)],
         },
+        "gallery": {"rates": {"gallery": [9.0, 2.1, 1.0], "one style": [2.2, 2.2]}},
         "second-start": {"seconds": [6.0, 2.0], "header": {"command": "bin/x"}},
         "precisions": {
             "objective": {
@@ -104,13 +105,15 @@ def test_goals_of_whole_commands_by_hand():
         },
     }
     rows = list(speed_goals.rows("gpu", found))
-    # The loader 1.9 times, 2.1 % of waiting, the cache read, 179 s, 1.25 % more.
-    assert met(rows) == [False, False, True, True, False]
+    # The loader 1.9 times, 2.1 % of waiting, a gallery at 0.95, the cache read, 179 s,
+    # 1.25 % more.
+    assert met(rows) == [False, False, False, True, True, False]
+    assert rows[2][1] == "**0.95** (2.1 against 2.2 images/s)"
     assert rows[0][1].startswith("1.9 times or more: 19 photos, cached images/s")
     assert rows[-1][1] == "+1.25%"
     found["training"]["config"]["num_steps"] = 39_999
-    assert met(speed_goals.rows("gpu", found))[3] is None
-    assert len(list(speed_goals.rows("cpu", found))) == 4
+    assert met(speed_goals.rows("gpu", found))[4] is None
+    assert len(list(speed_goals.rows("cpu", found))) == 5
 
 
 @pytest.mark.slow
