@@ -43,7 +43,8 @@ class Ahead(Generic[K, V]):
 class Once(Generic[K, V]):
     """A mapping whose values are made when first asked for, once, by any thread.
 
-    make: of a key; what it raises is raised to whoever asks, now and later.
+    make: of a key; what it raises is raised to all who wait for it, and who asks later
+        has it tried again.
     """
 
     def __init__(self, make: Callable[[K], V]):
@@ -59,5 +60,7 @@ class Once(Generic[K, V]):
             try:
                 made.set_result(self._make(key))
             except BaseException as error:
+                with self._lock:
+                    del self._made[key]
                 made.set_exception(error)
         return made.result()

@@ -1,10 +1,12 @@
-"""Values made one ahead, in threads."""
+"""Values made once each, or one ahead, by threads."""
 
 import threading
+import time
+from concurrent import futures
 
 import pytest
 
-from jaxperceptual.core.ahead import Ahead
+from jaxperceptual.core.ahead import Ahead, Once
 
 
 def test_the_next_is_made_while_one_is_in_use():
@@ -33,3 +35,29 @@ def test_an_error_is_raised_where_the_value_is_wanted():
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
             ahead["b"]
+
+
+def test_once_for_all_who_ask_and_again_after_an_error():
+    made, begun, go = [], threading.Event(), threading.Event()
+
+    def make(key):
+        made.append(key)
+        begun.set()
+        assert go.wait(60)
+        return 1 // key
+
+    once = Once(make)
+    with futures.ThreadPoolExecutor(3) as pool:
+        waiting = [pool.submit(once.__getitem__, 0) for _ in range(3)]
+        assert begun.wait(60)
+        while sum(future.running() for future in waiting) < 3:
+            time.sleep(0.01)
+        time.sleep(0.1)  # until they wait for the first
+        go.set()
+        for future in waiting:
+            with pytest.raises(ZeroDivisionError):
+                future.result()
+    assert made == [0]
+    with pytest.raises(ZeroDivisionError):
+        once[0]
+    assert once[1] == once[1] == 1 and made == [0, 0, 1]
