@@ -29,6 +29,7 @@ from jaxperceptual.networks.model_file import read_model, write_model
 # Added to a command line; of train, those whose keys the config has.
 SMALL = {
     "train": "num_steps=1 optimizer.warmup_steps=0 optimizer.decay_steps=0 seed=1 "
+    "optimizer.decay_from=0 "
     "steps_per_dispatch=1 data.batch_size=1 data.image_size=48 style_size=64 "
     "sample_every_steps=0",
     "benchmark": "--sizes 64 --repeats 2 --budget 1 --no-memory --no-compile "
@@ -91,16 +92,24 @@ def world(tmp_path, monkeypatch):
     painting = config_files.FOLDER / "styles" / "wave.jpg"
     for name in ("painting.jpg", "la_muse.jpg"):
         shutil.copy(painting, tmp_path / name)
-    for name in ("photo.png", "photo.jpg", "photos/two.jpg", "train/two.jpg"):
+    for name in (
+        "photo.png",
+        "photo.jpg",
+        "big.jpg",
+        "photos/two.jpg",
+        "train/two.jpg",
+    ):
         photo.save(name)
     with tarfile.open("photos.tar", "w") as archive:
         archive.add("photos")
     return tmp_path
 
 
-def a_style_run(folder, style):
+def a_style_run(folder, arguments):
     """Random weights, said to minimise what the command's config does."""
-    config = config_files.load_config("style_muse.py")
+    given = dict(zip(arguments, arguments[1:], strict=False))
+    config = config_files.load_config(given.get("--config", "style_muse.py"))
+    style = given.get("--style", "la_muse.jpg")
     config_files.override_all(config, ["style_size=32", f"style_image={style}"])
     record = build_goal(config, read_style(config)).record
     training = records.flatten(config)
@@ -202,10 +211,12 @@ def test_a_command_line_runs(line, world, monkeypatch, capsys):
             gallery = pretrained.pretrained_path("gallery")
             shutil.copy(gallery, world / run / pretrained.FILE_NAME)
         elif command in ("gatys_baseline", "figures", "stylize", "export"):
-            a_style_run(world / run, "la_muse.jpg")
+            a_style_run(world / run, arguments)
     if command == "gpu_programs" and not importlib.util.find_spec("jax_cuda12_plugin"):
         pytest.skip("JAX's plugin for CUDA is not installed")
     small = SMALL.get(command, "").split()
+    if command == "gatys_baseline" and "gallery:" in line:  # of the size it was made
+        small = [word for word in small if "style_size" not in word]
     if command == "train":
         small = [f"--config.{setting}" for setting in small]
         if "--init" in arguments and "gallery.safetensors" in arguments:
