@@ -12,6 +12,7 @@ import shutil
 import sys
 import tarfile
 
+import jax
 import numpy as np
 import pytest
 import skimage.data
@@ -102,7 +103,8 @@ def world(tmp_path, monkeypatch):
         photo.save(name)
     with tarfile.open("photos.tar", "w") as archive:
         archive.add("photos")
-    return tmp_path
+    yield tmp_path
+    jax.clear_caches()  # a hundred commands' programs are more than a process may map
 
 
 def a_style_run(folder, arguments):
