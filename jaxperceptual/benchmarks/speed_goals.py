@@ -193,7 +193,7 @@ def run_gallery(args, device, name, path):
                 start("jaxperceptual", *given, "--workdir", folder)
                 *_, last = (Path(folder) / "metrics.jsonl").read_text().splitlines()
             rates.setdefault(kind, []).append(json.loads(last)["images_per_second"])
-    command = ["jaxperceptual", "train", "--config", *GALLERY.values(), *options]
+    command = ["jaxperceptual", "train", "--config", GALLERY["gallery"], *options]
     report = {"header": provenance.header(shlex.join(command)), "rates": rates}
     files.write_text(path, json.dumps(report, indent=1) + "\n")
 
