@@ -104,7 +104,7 @@ def world(tmp_path, monkeypatch):
     with tarfile.open("photos.tar", "w") as archive:
         archive.add("photos")
     yield tmp_path
-    jax.clear_caches()  # a hundred commands' programs are more than a process may map
+    jax.clear_caches()  # a hundred commands' programs took 6 GB, and the process its end
 
 
 def a_style_run(folder, arguments):
