@@ -104,7 +104,7 @@ def world(tmp_path, monkeypatch):
     with tarfile.open("photos.tar", "w") as archive:
         archive.add("photos")
     yield tmp_path
-    jax.clear_caches()  # a hundred commands' programs took 6 GB, and the process its end
+    jax.clear_caches()  # a hundred commands' programs took 6 GB, and the process died
 
 
 def a_style_run(folder, arguments):
