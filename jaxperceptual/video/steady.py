@@ -60,31 +60,35 @@ class MotionFinder:
             self._flow = cv2.DISOpticalFlow_create(preset)
 
     def __call__(self, frame: UInt8[np.ndarray, "h w 3"]) -> Motion | None:
-        last, self._last = self._last, frame
         if self._flow is None:
+            last, self._last = self._last, frame
             return None if last is None else _unmoved(frame, last)
         import cv2
 
         h, w, _ = frame.shape
         factor = min(1.0, FLOW_SIDE / max(h, w))
         # DIS looks at patches of 8 px at several scales.
-        small = max(16, round(w * factor)), max(16, round(h * factor))
-        grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-        grey = cv2.resize(grey, small, interpolation=cv2.INTER_AREA)
+        size = max(16, round(w * factor)), max(16, round(h * factor))
+        small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+        grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+        last, self._last = self._last, small
         last_grey, self._last_grey = self._last_grey, grey
         if last is None:
             return None
         back = self._flow.calc(grey, last_grey, None)
         ahead = self._flow.calc(last_grey, grey, None)
         mask = consistent(back, ahead).astype(np.float32)
-        flow = cv2.resize(back, (w, h), interpolation=cv2.INTER_LINEAR)
-        flow *= np.float32([w / small[0], h / small[1]])
-        mask = cv2.resize(mask, (w, h), interpolation=cv2.INTER_LINEAR)
-        apart = cv2.absdiff(warped(last, flow), frame)
+        # As small as the flow, where a film's grain is averaged away.
+        apart = cv2.absdiff(warped(last, back), small)
         apart = _grey(apart.astype(np.float32)) / np.float32(_UNEXPLAINED)
         mask *= cv2.exp(-(apart**2))
         mask = cv2.erode(mask, np.ones((3, 3), np.uint8))
-        return Motion(flow, cv2.GaussianBlur(mask, (0, 0), 1.5))
+        mask = cv2.GaussianBlur(mask, (0, 0), 1.5)
+        if size != (w, h):
+            back = cv2.resize(back, (w, h), interpolation=cv2.INTER_LINEAR)
+            back *= np.float32([w / size[0], h / size[1]])
+            mask = cv2.resize(mask, (w, h), interpolation=cv2.INTER_LINEAR)
+        return Motion(back, mask)
 
 
 def _unmoved(frame, last):

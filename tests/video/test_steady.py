@@ -40,6 +40,26 @@ def test_motion_of_a_moving_window():
     assert cut.mask.mean() < 0.05
 
 
+def test_grain_of_a_frame_larger_than_the_flow_is_no_motion():
+    photo, rng = texture(h=960, w=1280), np.random.default_rng(0)
+
+    def grainy(x, y, of=photo):
+        seen = of[y : y + 480, x : x + 640]
+        return (seen + rng.normal(0, 6, seen.shape)).clip(0, 255).astype(np.uint8)
+
+    find = MotionFinder()
+    find(grainy(50, 60))
+    motion = find(grainy(58, 54))
+    assert motion.flow.shape == (480, 640, 2) and motion.mask.shape == (480, 640)
+    inner = (slice(48, -48), slice(48, -48))
+    np.testing.assert_allclose(
+        motion.flow[inner], np.zeros((384, 544, 2)) + [8, -6], atol=1.0
+    )
+    assert motion.mask[inner].mean() > 0.8
+    cut = find(grainy(0, 0, texture(seed=1, h=960, w=1280)))
+    assert cut.mask.mean() < 0.05
+
+
 def test_noise_is_averaged_where_it_moves_along_and_dropped_at_a_cut():
     photo, other = texture(), texture(seed=1)
     rng = np.random.default_rng(0)
