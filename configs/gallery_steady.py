@@ -9,7 +9,7 @@ from jaxperceptual.configs import gallery
 def get_config():
     config = gallery.get_config()
     config.init = "gallery"
-    config.steady_weight = 1e3
+    config.steady_weight = 3e2
     config.data.batch_size = 4
     config.data.flip = True
     config.num_steps = 2000

@@ -4,10 +4,10 @@
 
 Steadiness, of CLIP and of two clips made of a large PHOTO, a pan and a zoom, whose true
 flow is known: `measures.warping_error` and `measures.edge_energy` with `--steady` and
-without, as a share of each frame by itself. CLIP's flow is Farneback's, which is not
-the method's own. Rate: frames/s of `stylize_video`'s work on CLIP at the sizes given,
-from the first frame to the last, and of the network alone, warmed up. Writes OUT.json,
-OUT.md.
+without, as a share of each frame by itself, by the same model or by `--than`'s. CLIP's
+flow is Farneback's, which is not the method's own. Rate: frames/s of `stylize_video`'s
+work on CLIP at the sizes given, from the first frame to the last, and of the network
+alone, warmed up. Writes OUT.json, OUT.md.
 """
 
 import argparse
@@ -54,6 +54,11 @@ def parser() -> cli.Parser:
     add("--size", type=int, default=256, help="of these, px (default: 256)")
     add("--model", default="style_cubist", help="(default: style_cubist)")
     add("--style", help="of a gallery")
+    add(
+        "--than",
+        metavar="MODEL",
+        help="whose frames by themselves count as 1 (default: those of --model)",
+    )
     add("--rate-sizes", type=int, nargs="*", default=[640], help="px (default: 640)")
     add("--seconds", type=float, default=3.0, help="of the rate's clip (default: 3)")
     add("-o", "--output", required=True, metavar="OUT")
@@ -70,7 +75,9 @@ def run(args: argparse.Namespace) -> None:
         "pan": from_photo(args, pan),
         "zoom": from_photo(args, zoom),
     }
-    report["steadiness"] = {k: steadiness(stylizer, v) for k, v in clips.items()}
+    base = Stylizer.from_pretrained(args.than) if args.than else stylizer
+    report["than"] = args.than
+    report["steadiness"] = {k: steadiness(stylizer, v, base) for k, v in clips.items()}
     report["rates"] = [rate(stylizer, args, size) for size in args.rate_sizes]
     files.write_text(Path(f"{args.output}.json"), json.dumps(report, indent=1) + "\n")
     text = markdown(report)
@@ -140,21 +147,34 @@ def flow_between(motion, i, x, y, side):
     return (now - origin) / scale - np.stack([x, y], -1)
 
 
-def steadiness(stylizer: Stylizer, clip: Moving) -> dict[str, float]:
-    """Warping errors of the input, of frames by themselves and of steady ones."""
-    alone = [stylizer(frame.astype(np.float32)) for frame in clip.frames]
+def steadiness(
+    stylizer: Stylizer, clip: Moving, base: Stylizer
+) -> dict[str, dict[str, float]]:
+    """Warping error and edge energy of the input, of each frame by itself (`base`: by
+    that network), and of steady frames."""
+
+    def frame_by_frame(network):
+        return [network(frame.astype(np.float32)) for frame in clip.frames]
+
+    alone = frame_by_frame(stylizer)
     find, smooth = steady.MotionFinder(), steady.Steady()
     kept = [
         smooth(output, find(frame))
         for frame, output in zip(clip.frames, alone, strict=True)
     ]
-    seen = [frame.astype(np.float32) for frame in clip.frames]
-    errors = {
-        name: measures.warping_error(frames, clip.flows, clip.masks)
-        for name, frames in (("input", seen), ("alone", alone), ("steady", kept))
+    shown = {
+        "input": [frame.astype(np.float32) for frame in clip.frames],
+        "base": alone if base is stylizer else frame_by_frame(base),
+        "alone": alone,
+        "steady": kept,
     }
-    sharpness = measures.edge_energy(kept) / measures.edge_energy(alone)
-    return {**errors, "edge_energy": sharpness}
+    return {
+        name: {
+            "warping_error": measures.warping_error(frames, clip.flows, clip.masks),
+            "edge_energy": measures.edge_energy(frames),
+        }
+        for name, frames in shown.items()
+    }
 
 
 def rate(stylizer: Stylizer, args: argparse.Namespace, size: int) -> dict[str, Any]:
@@ -184,15 +204,20 @@ def rate(stylizer: Stylizer, args: argparse.Namespace, size: int) -> dict[str, A
 
 
 def markdown(report: dict[str, Any]) -> str:
+    base = f"{report['than']}'s" if report["than"] else "its own"
     lines = [
         provenance.head_markdown(report["header"]),
-        "| warping error, of frames alone = 1 | input | steady | edge energy, steady |",
+        f"| warping error, edge energy; {base} frames by themselves = 1 | input | "
+        "`--no-steady` | `--steady` |",
         "|---|--:|--:|--:|",
     ]
     for name, found in report["steadiness"].items():
-        shares = [found[k] / found["alone"] for k in ("input", "steady")]
-        cells = [*shares, found["edge_energy"]]
-        lines.append(f"| {name} | {' | '.join(f'{c:.2f}' for c in cells)} |")
+        cells = []
+        for kind in ("input", "alone", "steady"):
+            of_base = found["base"].items()
+            shares = (found[kind][measure] / value for measure, value in of_base)
+            cells.append(", ".join(f"{share:.2f}" for share in shares))
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     lines += [
         "",
         "| frames/s | the network alone | `--no-steady` | `--steady` |",

@@ -5,17 +5,25 @@ import math
 import sys
 
 from jaxperceptual.core import cli
-from jaxperceptual.networks.pretrained import DEFAULT_STYLE
+from jaxperceptual.networks.pretrained import (
+    DEFAULT_STYLE,
+    GALLERY,
+    STEADY_GALLERY,
+    pretrained_path,
+)
 
 FORMATS = ("png", "jpg", "webp")
 
 
-def add_style(made: cli.Parser) -> None:
-    """Which style, and how: --model, --style, --strength and so on."""
+def add_style(made: cli.Parser, gallery: str = GALLERY) -> None:
+    """Which style, and how: --model, --style, --strength and so on.
+
+    gallery: the shipped one whose styles are meant where no model is named.
+    """
     made.add_argument(
         "--model",
         help="a run folder, a model.safetensors, or the name of a shipped model "
-        f"(default: the shipped gallery, style {DEFAULT_STYLE})",
+        f"(default: {gallery}, style {DEFAULT_STYLE})",
     )
     made.add_argument(
         "--style",
@@ -41,6 +49,13 @@ def add_style(made: cli.Parser) -> None:
         action="store_true",
         help="take only brightness from the stylised photo, colour from the photo",
     )
+
+
+def moving_style(args: argparse.Namespace) -> tuple[str, str | None]:
+    """The model and style of a video: without --model, those of the steady gallery."""
+    if args.model is None:
+        return str(pretrained_path(STEADY_GALLERY)), args.style or DEFAULT_STYLE
+    return args.model, args.style
 
 
 MIN_TILE = 64  # px

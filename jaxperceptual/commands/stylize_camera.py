@@ -27,7 +27,7 @@ def parser() -> cli.Parser:
     source.add_argument(
         "--file", metavar="VIDEO", help="in its place; pattern: a generated one"
     )
-    options.add_style(made)
+    options.add_style(made, options.STEADY_GALLERY)
     made.add_argument(
         "--size",
         type=options.positive,
@@ -51,7 +51,6 @@ def parser() -> cli.Parser:
 
 def run(args: argparse.Namespace) -> None:
     from jaxperceptual.inference.stylizer import Stylizer
-    from jaxperceptual.networks.pretrained import DEFAULT_STYLE
     from jaxperceptual.video import camera, reading
 
     if not args.output.is_dir():
@@ -73,8 +72,8 @@ def run(args: argparse.Namespace) -> None:
         first = next(frames, None)
         if first is None:
             raise InputError("no picture came; try another --camera, or --file.")
-        stylizer = Stylizer.from_pretrained(args.model, style=args.style)
-        style = args.style or (DEFAULT_STYLE if args.model is None else None)
+        model, style = options.moving_style(args)
+        stylizer = Stylizer.from_pretrained(model, style=style)
         if args.style_scale == 1:
             stylizer.warm_up(*first.shape[:2])
         view = camera.View(

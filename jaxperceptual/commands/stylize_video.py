@@ -25,7 +25,7 @@ def parser() -> cli.Parser:
     made = cli.Parser(prog="stylize_video", description=__doc__, epilog=DETAILS)
     made.add_argument("video", metavar="VIDEO", help="a video or an animation")
     made.add_argument("-o", "--output", required=True, metavar="FILE")
-    options.add_style(made)
+    options.add_style(made, options.STEADY_GALLERY)
     made.add_argument(
         "--size",
         type=options.positive,
@@ -81,9 +81,10 @@ def run(args: argparse.Namespace) -> int:
         from jaxperceptual.inference.stylizer import Stylizer
         from jaxperceptual.video import run as videos
 
-        stylizer = Stylizer.from_pretrained(args.model, style=args.style)
+        model, style = options.moving_style(args)
+        stylizer = Stylizer.from_pretrained(model, style=style)
         unfinished = stylizer.model.trained.unfinished
-        options.tell_if_unfinished("stylize_video", args.model, unfinished)
+        options.tell_if_unfinished("stylize_video", model, unfinished)
         done = videos.stylize_video(
             stylizer,
             source,

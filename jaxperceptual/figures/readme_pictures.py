@@ -73,19 +73,22 @@ def loss_networks():
 
 
 def video():
-    """A window that moves over a photo: each frame by itself, and kept steady."""
+    """A window that moves over a photo: each frame as a photo, and as a video's."""
     photo = np.float32(skimage.data.astronaut())
-    stylizer = Stylizer.from_pretrained("style_cubist")
+    of_photos = Stylizer.from_pretrained()
+    of_videos = Stylizer.from_pretrained(
+        pretrained.pretrained_path(pretrained.STEADY_GALLERY),
+        style=pretrained.DEFAULT_STYLE,
+    )
     h, w = WINDOW
     find, smooth = steady.MotionFinder(), steady.Steady()
     shown = []
     for i in range(NUM_FRAMES):
         x = y = round(100 * (1 - np.cos(2 * np.pi * i / NUM_FRAMES)) / 2)  # and back
         window = photo[y : y + h, x + 100 : x + 100 + w]
-        alone = stylizer(window)
-        kept = smooth(alone, find(window.astype(np.uint8)))
-        cells = [window, alone, kept]
-        names = ("video", "each frame by itself", "stylize_video")
+        kept = smooth(of_videos(window), find(window.astype(np.uint8)))
+        cells = [window, of_photos(window), kept]
+        names = ("video", "stylize, each frame", "stylize_video")
         labelled = [sheets.labelled(*pair) for pair in zip(cells, names, strict=True)]
         shown.append(sheets.grid(labelled, columns=3))
     return shown

@@ -13,6 +13,7 @@ from jaxperceptual.core.errors import InputError
 FORMAT, VERSION = "jaxperceptual-model", 1  # in the header of each
 FILE_NAME = "model.safetensors"  # within a run folder
 GALLERY = "gallery"  # whose styles go by their names
+STEADY_GALLERY = "gallery_steady"  # the same styles, for what moves
 # What ships for those who name no model.
 DEFAULT_STYLE = "starry_night"  # of the gallery
 # By the factor; x4 for those who name no factor either.

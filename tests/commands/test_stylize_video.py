@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from helpers import ROOT, Command, style_model
 
+from jaxperceptual.commands import options, stylize_video
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.inference.stylizer import Stylizer
 from jaxperceptual.networks import pretrained
@@ -71,6 +72,17 @@ def test_each_frame_is_what_stylize_makes_of_it(model, tmp_path, capsys):
     assert run(*argv, "--preserve-color") == 0  # steady
     assert len(read(target)) == 5
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_without_a_model_it_is_the_steady_gallery(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gallery_steady").mkdir()  # as a run of that config is called
+    parse = stylize_video.parser().parse_args
+    given = ["in.mp4", "-o", "out.mp4"]
+    for argv, style in (([], pretrained.DEFAULT_STYLE), (["--style=wave"], "wave")):
+        model, picked = options.moving_style(parse([*given, *argv]))
+        assert pretrained.model_name(model) == "gallery_steady" and picked == style
+    assert options.moving_style(parse([*given, "--model=wave"])) == ("wave", None)
 
 
 def test_bad_input_is_one_line_and_writes_nothing(model, tmp_path):
