@@ -7,7 +7,7 @@ flow is known: `measures.warping_error` and `measures.edge_energy` with `--stead
 without, as a share of each frame by itself, by the same model or by `--than`'s. CLIP's
 flow is Farneback's, which is not the method's own. Rate: frames/s of `stylize_video`'s
 work on CLIP at the sizes given, from the first frame to the last, and of the network
-alone, warmed up. Writes OUT.json, OUT.md.
+alone, warmed up, in turns. Writes OUT.json, OUT.md.
 """
 
 import argparse
@@ -61,6 +61,7 @@ def parser() -> cli.Parser:
     )
     add("--rate-sizes", type=int, nargs="*", default=[640], help="px (default: 640)")
     add("--seconds", type=float, default=3.0, help="of the rate's clip (default: 3)")
+    add("--repeats", type=int, default=3, help="of each rate (default: 3)")
     add("-o", "--output", required=True, metavar="OUT")
     return made
 
@@ -178,29 +179,42 @@ def steadiness(
 
 
 def rate(stylizer: Stylizer, args: argparse.Namespace, size: int) -> dict[str, Any]:
-    """Frames/s of the whole work, with and without --steady, and of the network."""
-    found: dict[str, Any] = {}
-    for name, keep in (("steady", True), ("alone", False)):
-        source = Reader(args.clip, size=size, start=args.start, duration=args.seconds)
-        clip = source.clip
-        stylizer.warm_up(clip.height, clip.width)
-        with tempfile.TemporaryDirectory() as folder:
-            target = Path(folder) / "out.mp4"
-            done = stylize_video(stylizer, source, target, steady=keep)
-        source.close()
-        found[name] = done.num_frames / done.seconds
-    image = np.zeros((clip.height, clip.width, 3), np.float32)
+    """Frames/s of the whole work, with and without --steady, and of the network, each
+    the median of `--repeats` turns."""
+    turns: dict[str, list[float]] = {"network": [], "alone": [], "steady": []}
+    for _ in range(args.repeats):
+        for name, found in turns.items():
+            source = Reader(
+                args.clip, size=size, start=args.start, duration=args.seconds
+            )
+            clip = source.clip
+            stylizer.warm_up(clip.height, clip.width)
+            if name == "network":
+                found.append(rate_of_network(stylizer, clip.height, clip.width))
+            else:
+                with tempfile.TemporaryDirectory() as folder:
+                    target = Path(folder) / "out.mp4"
+                    keep = name == "steady"
+                    done = stylize_video(stylizer, source, target, steady=keep)
+                found.append(done.num_frames / done.seconds)
+            source.close()
+    return {
+        "size": [clip.width, clip.height],
+        "frames": done.num_frames,
+        "turns": turns,
+        **{name: float(np.median(found)) for name, found in turns.items()},
+    }
+
+
+def rate_of_network(stylizer: Stylizer, height: int, width: int) -> float:
+    """Frames/s, of the median of ten."""
+    image = np.zeros((height, width, 3), np.float32)
     times = []
     for _ in range(10):
         began = time.perf_counter()
         stylizer(image)
         times.append(time.perf_counter() - began)
-    return {
-        "size": [clip.width, clip.height],
-        "frames": done.num_frames,
-        "network": 1 / float(np.median(times)),
-        **found,
-    }
+    return 1 / float(np.median(times))
 
 
 def markdown(report: dict[str, Any]) -> str:
