@@ -53,9 +53,10 @@ def run(args: argparse.Namespace) -> None:
     photos = [str(path) for path in find_images(args.data)][: args.num]
     if not photos:
         raise InputError(f"--data {args.data}: no photos in it; name a folder of some.")
-    sizes = {(h.height, h.width) for h in map(read_header, map(Path, photos))}
+    sizes = [(h.height, h.width) for h in map(read_header, map(Path, photos))]
     report = {"header": provenance.header(args.command), "left_out": missing}
-    report |= {"photos": len(photos), "sizes": len(sizes)}
+    report |= {"photos": len(photos), "sizes": len(set(sizes))}
+    report["megapixels"] = sum(h * w for h, w in sizes) / 1e6
     with tempfile.TemporaryDirectory() as folder:
         model = export_model(
             read_model(args.model, task="style"), Path(folder) / "model.onnx"

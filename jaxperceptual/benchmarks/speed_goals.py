@@ -373,6 +373,8 @@ def shared_rows(found: dict[str, dict]) -> Iterator[Row]:
         yield "input wait of a training's log: 2 %", measured, max(waits) < 0.02
     if "first-picture" in found:
         yield from first_pictures(found["first-picture"])
+    if "first-picture" in found and "half-width" in found:
+        yield folder_alone(found["first-picture"], found["half-width"]["results"])
     if "gallery" in found:
         medians = {
             k: statistics.median(v) for k, v in found["gallery"]["rates"].items()
@@ -405,6 +407,19 @@ def first_pictures(report: dict[str, Any]) -> Iterator[Row]:
         goal = f"{way}, {work}: at most {most} times {peer}"
         measured = f"**{ours / theirs:.2f}** ({ours:.1f} s against {theirs:.1f} s)"
         yield goal, measured, ours <= most * theirs
+
+
+def folder_alone(report: dict[str, Any], results: list[dict[str, Any]]) -> Row:
+    """How much of a folder's time the network alone would take, by its rate at 512 px
+    (`results` are of the network that ships, warm)."""
+    size = 512
+    (row,) = (r for r in results if (r["work"], r["size"]) == ("inference", size))
+    each = row["variants"]["jax"]["median_ms"] / 1000
+    alone = each * report["megapixels"] * 1e6 / size**2
+    ours = statistics.median(report["folder"][SECOND])
+    goal = f"{SECOND}, folder: 0.85 of the network's own rate at {size} x {size}"
+    measured = f"**{alone / ours:.2f}** ({alone:.1f} s of {ours:.1f} s)"
+    return goal, measured, alone >= 0.85 * ours
 
 
 def change_of_precision(report: dict[str, Any]) -> Iterator[Row]:

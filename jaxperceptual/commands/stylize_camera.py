@@ -7,6 +7,7 @@ from pathlib import Path
 from jaxperceptual.commands import options
 from jaxperceptual.core import cli
 from jaxperceptual.core.errors import InputError
+from jaxperceptual.networks.pretrained import STEADY_GALLERY
 
 DETAILS = """\
 Keys in the window: left and right change the style, up and down its strength, c keeps
@@ -27,7 +28,7 @@ def parser() -> cli.Parser:
     source.add_argument(
         "--file", metavar="VIDEO", help="in its place; pattern: a generated one"
     )
-    options.add_style(made, options.STEADY_GALLERY)
+    options.add_style(made, STEADY_GALLERY)
     made.add_argument(
         "--size",
         type=options.positive,

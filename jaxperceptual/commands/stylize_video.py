@@ -6,6 +6,7 @@ from pathlib import Path
 from jaxperceptual.commands import options
 from jaxperceptual.core import cli
 from jaxperceptual.core.errors import InputError
+from jaxperceptual.networks.pretrained import STEADY_GALLERY
 
 DETAILS = """\
 Frames keep their times, also uneven ones; sound is copied as it is; rotation is
@@ -25,7 +26,7 @@ def parser() -> cli.Parser:
     made = cli.Parser(prog="stylize_video", description=__doc__, epilog=DETAILS)
     made.add_argument("video", metavar="VIDEO", help="a video or an animation")
     made.add_argument("-o", "--output", required=True, metavar="FILE")
-    options.add_style(made, options.STEADY_GALLERY)
+    options.add_style(made, STEADY_GALLERY)
     made.add_argument(
         "--size",
         type=options.positive,

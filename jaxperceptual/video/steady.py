@@ -155,7 +155,7 @@ class Steady:
         else:
             blend = warped(self._last, motion.flow, sharp=True)
         blend -= stylized  # in place: a frame's pixels are more than a cache holds
-        blend *= _on_channels(self._keep * motion.mask)
+        blend *= self._keep * motion.mask[..., None]
         blend += stylized
         self._last = blend.clip(0.0, 255.0, out=blend)
         return _as_sharp_as(stylized, self._last)
@@ -163,19 +163,18 @@ class Steady:
 
 def _as_sharp_as(model, image):
     """The image plus as much of its fine detail as gives it the model's energy."""
-    grey = _grey(image)
-    own, of_detail = _gradients(grey), _gradients(grey - _blurred(grey))
-    of_model = _gradients(_grey(model))
+    grey, blurred = _grey(image), _blurred(image)
+    detail = grey - _grey(blurred)
     # Gradients are linear: the energy of image + g detail is a + 2 b g + c g^2.
-    a, b, c = _energy(own, own), _energy(own, of_detail), _energy(of_detail, of_detail)
+    a, b, c = _energy(grey, grey), _energy(grey, detail), _energy(detail, detail)
+    of_model = _grey(model)
     missing = a - _energy(of_model, of_model)
     if missing >= 0 or c <= 0:
         return image
     gain = np.float32(min((np.sqrt(b * b - c * missing) - b) / c, _MOST_SHARPENED))
-    sharpened = _blurred(image)
-    sharpened *= -gain
-    sharpened += (1 + gain) * image
-    return sharpened.clip(0.0, 255.0, out=sharpened)
+    blurred *= -gain
+    blurred += (1 + gain) * image
+    return blurred.clip(0.0, 255.0, out=blurred)
 
 
 def _blurred(image):
@@ -193,24 +192,13 @@ def _blurred(image):
     return image
 
 
-def _gradients(grey):
-    """Differences down and along, of a grey."""
-    return np.diff(grey, axis=0), np.diff(grey, axis=1)
-
-
 def _energy(one, other):
-    """Of two greys' gradients, the mean product down and that along."""
-    pairs = zip(one, other, strict=True)
-    return sum(float(np.vdot(x, y)) / x.size for x, y in pairs if x.size)
-
-
-def _on_channels(weights):
-    """[h w] to [h w 3]; NumPy's broadcasting would go by threes of pixels' channels."""
-    if has_flow():
-        import cv2
-
-        return cv2.merge([weights] * 3)
-    return np.repeat(weights[..., None], 3, axis=-1)
+    """Of two greys, the mean product of their gradients, down and along."""
+    total = 0.0
+    for axis in (0, 1):
+        products = np.diff(one, axis=axis) * np.diff(other, axis=axis)
+        total += float(products.mean()) if products.size else 0.0
+    return total
 
 
 def _grey(image):

@@ -77,6 +77,16 @@ def test_goals_from_the_command_to_the_file_by_hand():
     assert met(speed_goals.first_pictures(report)) == [False, True]
 
 
+def test_a_folder_beside_the_network_alone_by_hand():
+    report = {"megapixels": 2.0, "folder": {speed_goals.SECOND: [2.0, 1.0, 4.0]}}
+    result = {"work": "inference", "size": 512}
+    others = [{"work": "train", "size": 256}, {"work": "inference", "size": 256}]
+    for ms, share, met in ((131.072, "0.50", False), (235.9296, "0.90", True)):
+        result["variants"] = {"jax": variant(ms)}
+        _, measured, reached = speed_goals.folder_alone(report, [*others, result])
+        assert measured.startswith(f"**{share}**") and reached is met
+
+
 def test_goals_of_whole_commands_by_hand():
     def line(wait):
         return {"input_wait": wait, "images_per_second": None if wait is None else 9.0}
