@@ -1,5 +1,6 @@
 """A video through a Stylizer: decoded, stylised and encoded in threads of their own."""
 
+import os
 import queue
 import sys
 import threading
@@ -22,6 +23,9 @@ from jaxperceptual.video.steady import MotionFinder, Steady, has_flow
 from jaxperceptual.video.writing import Writer, writing
 
 _WAITING = 8  # frames, or packets of sound, between two threads
+# Of the threads beside the network, niceness: all of its cores wait for its slowest, and
+# the others find time while it waits for a frame.
+_NICE = 10
 _END = object()
 
 
@@ -106,6 +110,7 @@ class _Thread:
         self._thread.start()
 
     def _run(self):
+        _network_first()
         try:
             for item in self._items:
                 self._put(item)
@@ -148,6 +153,7 @@ class _Finisher:
         self._thread.start()
 
     def _run(self):
+        _network_first()
         while (item := self._queue.get()) is not _END:
             if self._error is not None:
                 continue  # the queue is emptied, so that nobody waits
@@ -182,6 +188,13 @@ class _Finisher:
             what = self._error.strerror or self._error
             raise InputError(f"the video cannot be written: {what}.") from self._error
         raise self._error
+
+
+def _network_first():
+    """Gives other threads the cores before this one; Linux alone has that."""
+    if sys.platform == "linux":
+        own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), own + _NICE)
 
 
 def tell(done: Done, target: Path, prog: str) -> None:
