@@ -23,8 +23,8 @@ from jaxperceptual.video.steady import MotionFinder, Steady, has_flow
 from jaxperceptual.video.writing import Writer, writing
 
 _WAITING = 8  # frames, or packets of sound, between two threads
-# Of the threads beside the network, niceness: all of its cores wait for its slowest, and
-# the others find time while it waits for a frame.
+# Niceness of the threads beside the network, all of whose cores wait for its slowest;
+# they find time while it waits for a frame.
 _NICE = 10
 _END = object()
 
