@@ -42,7 +42,7 @@ class Ours(NamedTuple):
     def _inference(self, piece: Inference) -> Variant:
         model = Model(piece.task, dict(piece.net), piece.variables)
         if piece.task == "style":
-            stylizer = Stylizer(model, precision=self.precision)
+            stylizer = Stylizer(model, precision=self.precision, grain=False)
             # Compiled for images of just this size, in the first call.
             warm = functools.cache(lambda: stylizer.warm_up(*piece.images.shape[1:3]))
             x = jax.device_put(piece.images)

@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int | None:
     for kind in args.precisions:
         for seed in args.seeds:
             model = read_model(Path(args.output) / f"{kind}-{seed}")
-            stylizer = Stylizer(model, precision=kind)
+            stylizer = Stylizer(model, precision=kind, grain=False)
             values = {}
             for photo in photos:
                 target = photo.pixels.astype(np.float32)

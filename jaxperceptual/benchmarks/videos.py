@@ -70,13 +70,15 @@ def run(args: argparse.Namespace) -> None:
     if not steady.has_flow():
         raise InputError("OpenCV is not installed; pip install 'jaxperceptual[video]'.")
     report: dict[str, Any] = {"header": provenance.header(args.command)}
-    stylizer = Stylizer.from_pretrained(args.model, style=args.style)
+    stylizer = Stylizer.from_pretrained(args.model, style=args.style, grain=False)
     clips = {
         Path(args.clip).name: from_clip(args),
         "pan": from_photo(args, pan),
         "zoom": from_photo(args, zoom),
     }
-    base = Stylizer.from_pretrained(args.than) if args.than else stylizer
+    base = stylizer
+    if args.than:
+        base = Stylizer.from_pretrained(args.than, grain=False)
     report["than"] = args.than
     report["steadiness"] = {k: steadiness(stylizer, v, base) for k, v in clips.items()}
     report["rates"] = [rate(stylizer, args, size) for size in args.rate_sizes]

@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
         if first is None:
             raise InputError("no picture came; try another --camera, or --file.")
         model, style = options.moving_style(args)
-        stylizer = Stylizer.from_pretrained(model, style=style)
+        stylizer = Stylizer.from_pretrained(model, style=style, grain=False)
         if args.style_scale == 1:
             stylizer.warm_up(*first.shape[:2])
         view = camera.View(

@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         from jaxperceptual.video import run as videos
 
         model, style = options.moving_style(args)
-        stylizer = Stylizer.from_pretrained(model, style=style)
+        stylizer = Stylizer.from_pretrained(model, style=style, grain=False)
         unfinished = stylizer.model.trained.unfinished
         options.tell_if_unfinished("stylize_video", model, unfinished)
         done = videos.stylize_video(

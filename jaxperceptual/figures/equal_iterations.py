@@ -52,7 +52,7 @@ class Network:
             "sha256": files.sha256(pretrained.find_model(name)),
             "steps": model.trained.steps,
         }
-        self.stylize = Stylizer(model)
+        self.stylize = Stylizer(model, grain=False)
         self._goal = goal
         self._objective = jax.jit(goal.objective)
 

@@ -79,6 +79,7 @@ def video():
     of_videos = Stylizer.from_pretrained(
         pretrained.pretrained_path(pretrained.STEADY_GALLERY),
         style=pretrained.DEFAULT_STYLE,
+        grain=False,
     )
     h, w = WINDOW
     find, smooth = steady.MotionFinder(), steady.Steady()

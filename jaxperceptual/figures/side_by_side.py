@@ -100,7 +100,7 @@ def _cells(
 ) -> Iterator[Image]:
     """Four for each photo, of one model and size."""
     size, steps = work.options.size, work.options.steps
-    stylizer = Stylizer(row.model)
+    stylizer = Stylizer(row.model, grain=False)
     style = sheets.resized(row.style.pixels, size)
     for photo in work.photos:
         square = photo.pixels.astype(np.float32)

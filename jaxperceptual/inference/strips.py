@@ -24,6 +24,7 @@ from jaxperceptual.core.memory import give_memory_back
 from jaxperceptual.core.precision import products
 from jaxperceptual.core.progress import Bar
 from jaxperceptual.core.types import Bytes, Image, Params
+from jaxperceptual.images.grain import rows_with_grain
 from jaxperceptual.images.tiles import Window, windows
 from jaxperceptual.networks.layers import Conv
 from jaxperceptual.networks.sizes import BORDER, EPSILON, NUM_RESIDUAL_BLOCKS
@@ -63,11 +64,14 @@ class Strips:
     """A network, and the programs for images of the last size that it was given.
 
     net: a StyleNet without batch norm (`folding.fold`).
+    grain: As a `Stylizer` has it.
 
     Raises InputError for a network of another project's that pads at each layer.
     """
 
-    def __init__(self, net: StyleNet, precision: str = "float32"):
+    def __init__(
+        self, net: StyleNet, precision: str = "float32", *, grain: bool = False
+    ):
         if net.padding != "input":
             raise InputError(
                 f"a network with padding={net.padding!r} takes whole images alone; "
@@ -75,6 +79,7 @@ class Strips:
             )
         self._net = net
         self._precision = precision
+        self._grain = grain
         self._plan: Plan | None = None
         self._programs = Ahead({})
 
@@ -127,7 +132,7 @@ class Strips:
         for name in self._stages(_HEAD):
             found = _Sum()
             for window in windows(height, plan.rows, _HALO):
-                pixels = _reflected(image, window.seen, width)
+                pixels = _reflected(image, window.seen, width, self._grain)
                 own = _own(window, width, 1, _HEAD[name])
                 seen, made = self._programs[name](params, moments, pixels[None], own)
                 found.add(seen)
@@ -370,10 +375,13 @@ def _full(maps: Kept, width: int) -> Kept:
 
 
 def _reflected(
-    image: Bytes | Image, rows: slice, width: int
+    image: Bytes | Image, rows: slice, width: int, grain: bool
 ) -> Float32[np.ndarray, "_ _ 3"]:
     """Rows of the image with its border of reflection, float32."""
     h, w, _ = image.shape
     down = ops.reflections(BORDER, rows.stop, h)[rows]
     across = ops.reflections(BORDER, width, w)
+    if grain:
+        first, stop = int(down.min()), int(down.max()) + 1
+        image, down = rows_with_grain(image, first, stop), down - first
     return np.ascontiguousarray(image[down][:, across], np.float32)

@@ -18,6 +18,7 @@ from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.memory import give_memory_back
 from jaxperceptual.core.precision import dtype, products
 from jaxperceptual.core.types import Bytes, Image, Params
+from jaxperceptual.images.grain import with_grain
 from jaxperceptual.images.mixing import check_strength, mix
 from jaxperceptual.images.resampling import resized
 from jaxperceptual.images.writing import to_bytes, without_white
@@ -59,6 +60,8 @@ class Stylizer:
     style: of a gallery, which of its styles, or a mixture, as `Model.pick` has it.
     precision: "float32"; "tf32" or "bfloat16" (see `precision`) are faster where the
         device has units for them, and a fraction of a grey level off.
+    grain: whether what is of one colour gets something to paint (`images.grain`); False
+        for what the network alone makes of an image.
 
     Attributes:
       model: the model, of one style.
@@ -71,6 +74,7 @@ class Stylizer:
         *,
         style: str | Mapping[str, float] | None = None,
         precision: str = "float32",
+        grain: bool = True,
     ):
         if model.task != "style":
             raise InputError(f"a model for {model.task}; give one for style.")
@@ -79,7 +83,7 @@ class Stylizer:
         self.model = model.pick(style)
         net = build_net(self.model, dtype(precision))
         net, variables = fold(net, self.model.variables)
-        self._net, self._precision = net, precision
+        self._net, self._precision, self._grain = net, precision, grain
         self._strips: Strips | None = None
         self._variables = jax.device_put(variables)
         self._turned: Params | None = None  # variables of the network that lies
@@ -278,7 +282,7 @@ class Stylizer:
                 keep(rows, painted[rows])
 
         if self._strips is None:
-            self._strips = Strips(self._net, self._precision)
+            self._strips = Strips(self._net, self._precision, grain=self._grain)
         if strength == 0:
             keep_all(image.astype(np.float32))
         elif style_scale == 1:
@@ -329,6 +333,8 @@ class Stylizer:
     def _stylized(self, images):
         """Float32 [h w 3] or [n h w 3], on the host or a device, to the same."""
         on_host = isinstance(images, np.ndarray)
+        if self._grain:
+            images = with_grain(images)
         batch = images if images.ndim == 4 else images[None]
         n, h, w, _ = batch.shape
         traced = isinstance(batch, jax.core.Tracer)  # has no use for what is compiled

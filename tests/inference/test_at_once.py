@@ -40,7 +40,9 @@ def model_file(tmp_path_factory):
 @pytest.fixture
 def photo(tmp_path):
     path = tmp_path / "photo.png"
-    Image.fromarray(noise(85, 98, 4)).save(path)  # with an alpha
+    pixels = noise(85, 98, 4)  # with an alpha
+    pixels[20:50, 30:60, :3] = 9  # flat, so that it gets grain
+    Image.fromarray(pixels).save(path)
     return path
 
 

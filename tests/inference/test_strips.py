@@ -19,7 +19,9 @@ RANGE = dict(rtol=0, atol=0.01)  # of 255; sums of a whole image in another orde
 def photo_of(h, w):
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (6, 5, 3), dtype=np.uint8)
-    return np.asarray(Image.fromarray(coarse).resize((w, h), Image.Resampling.BICUBIC))
+    image = Image.fromarray(coarse).resize((w, h), Image.Resampling.BICUBIC)
+    image.paste((0, 0, 0), (10, h // 3, w // 2, h // 2))  # which gets grain
+    return np.asarray(image)
 
 
 @pytest.mark.parametrize(

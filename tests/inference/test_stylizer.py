@@ -49,6 +49,19 @@ def test_runs_the_network_of_the_model(norm):
     np.testing.assert_allclose(output, expected, **THROUGH_A_NETWORK)
 
 
+def test_what_is_of_one_colour_is_painted_too():
+    model = style_model(norm="instance")
+    image = photo(40, 200)
+    image[:, 10:] = (0, 20, 0)
+    plain = Stylizer(model, grain=False)(image)
+    painted = Stylizer(model)(image)
+    inside = np.s_[:, 100:]  # out of reach of what is not flat
+    assert plain[inside].std((0, 1)).max() < 1e-2
+    assert painted[inside].std((0, 1)).min() > 1
+    of_jax = stylize(jnp.asarray(image), model=model)
+    np.testing.assert_allclose(of_jax, painted, **THROUGH_A_NETWORK)
+
+
 @pytest.mark.slow
 def test_a_batch_equals_its_images_one_by_one(stylizer):
     batch = np.stack([photo(7, 5, seed) for seed in range(3)])
