@@ -80,7 +80,9 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 def photo(size=(60, 44)):
     corners = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
-    return Image.fromarray(corners).resize(size, Image.Resampling.BICUBIC)
+    image = Image.fromarray(corners).resize(size, Image.Resampling.BICUBIC)
+    image.paste((255, 255, 250), (12, 9, 40, 30))  # flat, so that it gets grain
+    return image
 
 
 @pytest.mark.slow
@@ -90,9 +92,9 @@ def test_the_browser_paints_as_we_do(address, model):
         pixels = np.float32(photo((61, 43)))
         found = page.evaluate(
             """async ([pixels, h, w, weights]) => {
-                const { stylized } = await import("./engine.js");
-                return Array.from(await stylized(
-                    new Float32Array(pixels), h, w, new Float32Array(weights)));
+                const { stylized, withGrain } = await import("./engine.js");
+                const grained = withGrain(new Float32Array(pixels), h, w);
+                return Array.from(await stylized(grained, h, w, new Float32Array(weights)));
             }""",
             [pixels.ravel().tolist(), 43, 61, [0.25, 0.75, 0.0]],
         )

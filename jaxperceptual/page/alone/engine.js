@@ -56,7 +56,7 @@ export async function picture(photo, wish, signal) {
   if (Math.max(nw, nh) > max_size) throw new Error(`Strokes this fine take more than ${max_size} px; use a smaller size.`);
   const weights = weightsOf(wish.style, styles.map(({ name }) => name));
   const input = scale === 1 ? before : pixelsOf(drawn(canvas, nw, nh));
-  let output = await stylized(input, nh, nw, weights);
+  let output = await stylized(withGrain(input, nh, nw), nh, nw, weights);
   signal?.throwIfAborted();
   if (scale !== 1) output = pixelsOf(drawn(paintedOn(output, nh, nw), w, h));
   mix(before, output, Number(wish.strength), Number(wish.preserve_color));
@@ -87,6 +87,32 @@ function mix(photo, output, strength, preserveColor) {
 }
 
 const luma = (pixels, i) => 0.299 * pixels[i] + 0.587 * pixels[i + 1] + 0.114 * pixels[i + 2];
+
+/** As `images/grain.py`: squares of one colour get grain, for the network to paint. */
+export function withGrain(pixels, h, w) {
+  const side = 8, level = Math.sqrt(12);
+  const colour = (i) => pixels[3 * i] + 256 * pixels[3 * i + 1] + 65536 * pixels[3 * i + 2];
+  const sides = new Uint8Array(h * w); // of the square of one colour that begins there, up to 7
+  const flat = new Uint8Array(h * w);
+  for (let y = h - 2; y >= 0; y--) {
+    for (let x = w - 2, i = y * w + x; x >= 0; x--, i--) {
+      if (colour(i) !== colour(i + 1) || colour(i) !== colour(i + w)) continue;
+      sides[i] = Math.min(side - 1, 1 + Math.min(sides[i + 1], sides[i + w], sides[i + w + 1]));
+      if (sides[i] < side - 1) continue;
+      for (let row = i; row < i + side * w; row += w) flat.fill(1, row, row + side);
+    }
+  }
+  const grained = pixels.slice();
+  for (let i = 0; i < flat.length; i++) {
+    if (!flat[i]) continue;
+    let mixed = Math.imul(i % w, 374761393) + Math.imul(Math.floor(i / w), 668265263);
+    mixed = Math.imul(mixed ^ (mixed >>> 13), 1274126177);
+    mixed ^= mixed >>> 16;
+    const grain = level * ((mixed >>> 8) / 2 ** 24 - 0.5);
+    for (let c = 3 * i; c < 3 * i + 3; c++) grained[c] += grain;
+  }
+  return grained;
+}
 
 /** A canvas of w x h with the picture on white. */
 function drawn(picture, w, h) {
