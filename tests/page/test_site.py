@@ -94,7 +94,8 @@ def test_the_browser_paints_as_we_do(address, model):
             """async ([pixels, h, w, weights]) => {
                 const { stylized, withGrain } = await import("./engine.js");
                 const grained = withGrain(new Float32Array(pixels), h, w);
-                return Array.from(await stylized(grained, h, w, new Float32Array(weights)));
+                const styles = new Float32Array(weights);
+                return Array.from(await stylized(grained, h, w, styles));
             }""",
             [pixels.ravel().tolist(), 43, 61, [0.25, 0.75, 0.0]],
         )
