@@ -37,11 +37,11 @@ EMA = "ema"  # judged are parameters averaged over so many last steps
 
 
 def _adam(rate, **more):
-    return {"optimizer.learning_rate": rate, **more}
+    return {"optimizer.learning_rate": rate, "optimizer.method": "adam", **more}
 
 
 def _muon(rate, **more):
-    return _adam(rate, **{"optimizer.method": "muon"}, **more)
+    return _adam(rate, **more) | {"optimizer.method": "muon"}
 
 
 COSINE = {FALLING: True}

@@ -39,7 +39,7 @@ def test_objectives_are_the_configs_of_each_models_output(photos, tmp_path, caps
     config = config_files.load_config("smoke.py")
     goal = build_goal(config, read_style(config))
     for name, value in zip(found["models"], values, strict=True):
-        stylizer, by_hand = Stylizer.from_pretrained(name), []
+        stylizer, by_hand = Stylizer.from_pretrained(name, grain=False), []
         for i in range(2):
             photo = Image.open(photos / f"{i}.png").crop((5, 0, 45, 40))
             square = np.asarray(photo.resize((32, 32), Image.LANCZOS), np.float32)[None]
@@ -47,6 +47,20 @@ def test_objectives_are_the_configs_of_each_models_output(photos, tmp_path, caps
             by_hand.append(float(loss))
         np.testing.assert_allclose(value, np.mean(by_hand), **THROUGH_THE_LOSS)
     assert f"mean {values[0]:.4g} {values[1]:.4g}" in capsys.readouterr().out
+
+
+def test_the_optimizer_is_the_recipes_whatever_the_config_has(photos):
+    argv = ["--config=style_muse.py", "--quick", f"--data={photos}", f"--held={photos}"]
+    args = recipes.parser().parse_args([*argv, "adam_3e-3_cosine"])
+    runner = recipes.Runner(args)
+    for recipe, method in (
+        ("config", "muon"),  # by --quick
+        ("adam_3e-3_cosine", "adam"),
+        ("muon_3e-3_cosine_b1", "muon"),
+    ):
+        optimizer = runner.config(recipe, seed=0, steps=300).optimizer
+        assert (optimizer.method, optimizer.learning_rate) == (method, 3e-3)
+        assert optimizer.decay_steps == 300
 
 
 @pytest.mark.slow
