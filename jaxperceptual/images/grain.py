@@ -64,9 +64,9 @@ def flat(images: Any) -> Any:
     levels = xp.rint(images)
     colour = levels[..., 0] + 256 * levels[..., 1] + 65536 * levels[..., 2]
     across = colour[..., 1:] == colour[..., :-1]
-    down = colour[..., 1:, :] == colour[..., :-1, :]
-    squares = across[..., :-1, :] & down[..., :-1]
-    squares = _joined(_joined(squares, SIDE - 1, -2), SIDE - 1, -1)
+    down = colour[..., 1:, : 1 - SIDE] == colour[..., :-1, : 1 - SIDE]
+    squares = _joined(_joined(across, SIDE - 1, -1), SIDE, -2)  # each row by itself
+    squares &= _joined(down, SIDE - 1, -2)  # and their first pixels
     # Every pixel of such a square: by all that might begin it.
     room = [(0, 0)] * (squares.ndim - 2) + 2 * [(SIDE - 1, SIDE - 1)]
     empty = xp.pad(~squares, room, constant_values=True)

@@ -16,6 +16,7 @@ def drawing(seed=0, h=61, w=83):
     image[30:50, 60:68] = (3, 200, 9)
     image[:9, 70:] = image[50:, :9] = 77
     image[40, 63, 2] += 40
+    image[19, 39] = 1  # the corner of a square
     return image
 
 

@@ -82,6 +82,7 @@ def photo(size=(60, 44)):
     corners = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
     image = Image.fromarray(corners).resize(size, Image.Resampling.BICUBIC)
     image.paste((255, 255, 250), (12, 9, 40, 30))  # flat, so that it gets grain
+    image.putpixel((39, 29), (255, 255, 249))
     return image
 
 

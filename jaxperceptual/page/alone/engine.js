@@ -92,13 +92,14 @@ const luma = (pixels, i) => 0.299 * pixels[i] + 0.587 * pixels[i + 1] + 0.114 * 
 export function withGrain(pixels, h, w) {
   const side = 8, level = Math.sqrt(12);
   const colour = (i) => pixels[3 * i] + 256 * pixels[3 * i + 1] + 65536 * pixels[3 * i + 2];
-  const sides = new Uint8Array(h * w); // of the square of one colour that begins there, up to 7
+  const sides = new Uint8Array(h * w).fill(1); // of the square of one colour that begins there, up to 8
   const flat = new Uint8Array(h * w);
   for (let y = h - 2; y >= 0; y--) {
     for (let x = w - 2, i = y * w + x; x >= 0; x--, i--) {
-      if (colour(i) !== colour(i + 1) || colour(i) !== colour(i + w)) continue;
-      sides[i] = Math.min(side - 1, 1 + Math.min(sides[i + 1], sides[i + w], sides[i + w + 1]));
-      if (sides[i] < side - 1) continue;
+      const own = colour(i);
+      if (own !== colour(i + 1) || own !== colour(i + w) || own !== colour(i + w + 1)) continue;
+      sides[i] = Math.min(side, 1 + Math.min(sides[i + 1], sides[i + w], sides[i + w + 1]));
+      if (sides[i] < side) continue;
       for (let row = i; row < i + side * w; row += w) flat.fill(1, row, row + side);
     }
   }
