@@ -10,7 +10,7 @@ from jaxperceptual.data.sources import EMBEDDED, Source
 from jaxperceptual.images import squares
 
 MIN_SIDE = 16  # px; a smaller image is an icon or a tracking pixel, not a photo
-CROPS = ("stretch", "random", "patch")
+CROPS = ("stretch", "random", "zoom", "patch")
 _TINY = "tiny; the short side needs {} px."
 _NO_PATCH = "smaller than a patch of {} px, and patches are not scaled."
 
@@ -41,7 +41,7 @@ class Decoded:
         self.source = source
         self.image_size = image_size
         self._patch = crop == "patch"
-        boxes = {"random": squares.RANDOM_CROP}
+        boxes = {"random": squares.RANDOM_CROP, "zoom": squares.ZOOM_CROP}
         box = squares.EMBEDDED_CROP if name == EMBEDDED else boxes.get(crop)
         self._box = None if self._patch else box
 
@@ -57,9 +57,10 @@ class Decoded:
             photo = self.source.load(i, at_least=None)
             self._check(i, photo.size, size, _NO_PATCH)
             return np.array(squares.patch(photo, size, draws))
-        # Twice what is needed leaves the antialiasing to the resize; a crop takes as
-        # little as two thirds of a side.
-        photo = self.source.load(i, at_least=3 * size if self._box else 2 * size)
+        # Twice what is needed leaves the antialiasing to the resize; a crop may take as
+        # little as that part of a side.
+        part = self._box.scales[0] if self._box else 1.0
+        photo = self.source.load(i, at_least=round(2 * size / part))
         self._check(i, photo.size, MIN_SIDE, _TINY)
         if self._box is None:
             return np.array(squares.stretched(photo, size))

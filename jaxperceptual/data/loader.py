@@ -49,9 +49,10 @@ class Loader:
       part: (i, n): of each batch the i-th of n equal parts alone, in its order; a
         process of many has its own.
       crop: What makes a photo square: "stretch"; "random", a square from a random
-        place, its side 1 / 1.5 to 1 times the photo's short side, scaled; or "patch",
-        from a random place too, but of the photo's own pixels, not scaled: smaller
-        photos are passed over.
+        place, its side 1 / 1.5 to 1 times the photo's short side, scaled; "zoom", the
+        same from 1 / 3 of it on, so that large, soft pictures are among them; or
+        "patch", from a random place too, but of the photo's own pixels, not scaled:
+        smaller photos are passed over.
       flip: Mirror every second image, at random.
       num_workers: Processes that decode; 0 decodes in threads of this process.
       cache: A folder for the decoded, resized images (N * image_size**2 * 3 bytes):

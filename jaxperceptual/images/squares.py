@@ -18,6 +18,8 @@ class Crop(NamedTuple):
 
 
 RANDOM_CROP = Crop((1 / 1.5, 1.0), (1.0, 1.0))
+# From the whole photo to what one of its size shows when it is enlarged threefold.
+ZOOM_CROP = Crop((1 / 3, 1.0), (1.0, 1.0))
 # A few photos must do for a whole run: more zoom, and the range of distortion that
 # stretching 4:3 and 3:4 photos to a square gives with larger sets.
 EMBEDDED_CROP = Crop((0.4, 1.0), (3 / 4, 4 / 3))

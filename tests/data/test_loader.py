@@ -132,17 +132,18 @@ def test_stretches_the_whole_photo(tmp_path):
     assert (image[..., 1] > 127)[away].tolist() == (columns >= 16)[away].tolist()
 
 
-def test_random_crops_keep_the_aspect_and_reach_every_side(tmp_path):
+@pytest.mark.parametrize("crop, part, reach", [("random", 1.5, 90), ("zoom", 3, 50)])
+def test_crops_keep_the_aspect_and_reach_every_side(crop, part, reach, tmp_path):
     # Red is x and green is y, both in source pixels.
     y, x = np.mgrid[:120, :200]
     pixels = np.stack([x, y, 0 * x], axis=-1).astype(np.uint8)
     pil.fromarray(pixels).save(tmp_path / "0.png")
-    options = dict(batch_size=50, image_size=40, crop="random")
+    options = dict(batch_size=50, image_size=40, crop=crop)
     crops = take(2, tmp_path, **options)[0].reshape(100, 40, 40, 3).astype(float)
     widths = np.diff(crops[:, 20, [5, 34], 0])[:, 0] * 40 / 29
     heights = np.diff(crops[:, [5, 34], 20, 1])[:, 0] * 40 / 29
     np.testing.assert_allclose(widths, heights, **WHOLE_PIXELS)
-    assert 120 / 1.5 - 3 < widths.min() < 90 and 112 < widths.max() < 123
+    assert 120 / part - 3 < widths.min() < reach and 112 < widths.max() < 123
     lefts, rights = crops[:, 20, 0, 0], crops[:, 20, -1, 0]
     assert lefts.min() < 12 and rights.max() > 187
     assert 65 < (crops[:, 20, 20, 0]).mean() < 135
