@@ -93,24 +93,26 @@ export function withGrain(pixels, h, w) {
   const side = 8, level = Math.sqrt(12);
   const colour = (i) => pixels[3 * i] + 256 * pixels[3 * i + 1] + 65536 * pixels[3 * i + 2];
   const sides = new Uint8Array(h * w).fill(1); // of the square of one colour that begins there, up to 8
-  const flat = new Uint8Array(h * w);
   for (let y = h - 2; y >= 0; y--) {
     for (let x = w - 2, i = y * w + x; x >= 0; x--, i--) {
       const own = colour(i);
       if (own !== colour(i + 1) || own !== colour(i + w) || own !== colour(i + w + 1)) continue;
       sides[i] = Math.min(side, 1 + Math.min(sides[i + 1], sides[i + w], sides[i + w + 1]));
-      if (sides[i] < side) continue;
-      for (let row = i; row < i + side * w; row += w) flat.fill(1, row, row + side);
     }
   }
   const grained = pixels.slice();
-  for (let i = 0; i < flat.length; i++) {
-    if (!flat[i]) continue;
-    let mixed = Math.imul(i % w, 374761393) + Math.imul(Math.floor(i / w), 668265263);
-    mixed = Math.imul(mixed ^ (mixed >>> 13), 1274126177);
-    mixed ^= mixed >>> 16;
-    const grain = level * ((mixed >>> 8) / 2 ** 24 - 0.5);
-    for (let c = 3 * i; c < 3 * i + 3; c++) grained[c] += grain;
+  const below = new Uint8Array(w); // rows that such a square goes on for, in each column
+  for (let y = 0, i = 0; y < h; y++) {
+    for (let x = 0, along = 0; x < w; x++, i++) {
+      along = sides[i] === side ? side : Math.max(0, along - 1);
+      below[x] = along ? side : Math.max(0, below[x] - 1);
+      if (!below[x]) continue;
+      let mixed = Math.imul(x, 374761393) + Math.imul(y, 668265263);
+      mixed = Math.imul(mixed ^ (mixed >>> 13), 1274126177);
+      mixed ^= mixed >>> 16;
+      const grain = level * ((mixed >>> 8) / 2 ** 24 - 0.5);
+      for (let c = 3 * i; c < 3 * i + 3; c++) grained[c] += grain;
+    }
   }
   return grained;
 }
