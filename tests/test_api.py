@@ -186,6 +186,7 @@ def test_in_one_line(models, tmp_path):
     np.testing.assert_array_equal(large, restorer(photo))
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 def test_the_pages_snippets_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -202,5 +203,9 @@ def test_the_pages_snippets_run(tmp_path, monkeypatch):
     np.testing.assert_allclose(names["x"], 255.0)
     assert int(names["state"].step[0]) == 1
     assert {"content/relu2_2", "style/relu1_2", "tv"} == set(names["terms"])
+
+
+def test_the_page_names_all_there_is():
+    text = (ROOT / "docs" / "api.md").read_text()
     told = [name for name in jaxperceptual.__all__ if name not in text]
     assert not told, f"docs/api.md does not name {told}"
