@@ -3,7 +3,8 @@
     python -m jaxperceptual.benchmarks.recipes --config style_cubist.py --data PHOTOS \
         --held OTHER_PHOTOS --seconds 150 --seeds 2 -o OUT adam_1e-3 adam_3e-3_cosine
 
-A recipe is a name in `RECIPES`: settings of the config. Each is first timed for a few
+A recipe is a name in `RECIPES`, settings of the config, with any of `ENDINGS`, as in
+muon_1e-2_cosine_b1. Each is first timed for a few
 steps, then trained anew for as many steps as fit into the seconds (or for --steps), its
 rate falling to 0 at the last where it falls. What counts is the mean objective of the
 held photos, at the config's size or --held-size. Writes OUT.jsonl, a line a run.
@@ -22,6 +23,7 @@ import numpy as np
 import optax
 
 from jaxperceptual.core import cli, config_files, precision, provenance
+from jaxperceptual.core.errors import check_choice
 from jaxperceptual.data.loader import Loader
 from jaxperceptual.images import sheets, squares
 from jaxperceptual.images.finding import find_images
@@ -50,8 +52,6 @@ RECIPES = {
     AS_IT_IS: {},
     "adam_1e-3": _adam(1e-3),
     "adam_3e-3": _adam(3e-3),
-    "adam_1e-3_ema": _adam(1e-3, **{EMA: 50}),
-    "adam_3e-3_ema": _adam(3e-3, **{EMA: 50}),
     "adam_1e-3_cosine": _adam(1e-3, **COSINE),
     "adam_2e-3_cosine": _adam(2e-3, **COSINE),
     "adam_3e-3_cosine": _adam(3e-3, **COSINE),
@@ -59,22 +59,29 @@ RECIPES = {
     "adam_1e-2_cosine": _adam(1e-2, **COSINE),
     "adam_3e-3_cosine_warm": _adam(3e-3, **COSINE, **{"optimizer.warmup_steps": 20}),
     "adam_5e-3_cosine_warm": _adam(5e-3, **COSINE, **{"optimizer.warmup_steps": 20}),
+    "muon_1e-2": _muon(1e-2),
     "muon_1e-3_cosine": _muon(1e-3, **COSINE),
     "muon_3e-3_cosine": _muon(3e-3, **COSINE),
     "muon_1e-2_cosine": _muon(1e-2, **COSINE),
     "muon_2e-2_cosine": _muon(2e-2, **COSINE),
 }
-BATCHES = {f"_b{n}": {"data.batch_size": n} for n in (1, 2, 4, 8, 16)}
-CROPS = {"_crop": {"data.crop": "random"}}
+ENDINGS = {f"_b{n}": {"data.batch_size": n} for n in (1, 2, 4, 8, 16)} | {
+    "_crop": {"data.crop": "random"},
+    "_zoom": {"data.crop": "zoom"},
+    "_ema": {EMA: 50},
+}
 
 
 def settings(recipe: str) -> dict:
-    """What the recipe's name stands for, its endings `_b2`, `_crop` included."""
-    found: dict = {}
-    for ending, more in {**BATCHES, **CROPS}.items():
+    """What the recipe's name stands for, those of `ENDINGS` included.
+
+    Raises InputError for a name that is none.
+    """
+    for ending, more in ENDINGS.items():
         if recipe.endswith(ending):
             return settings(recipe.removesuffix(ending)) | more
-    return found | RECIPES[recipe]
+    check_choice("recipe", recipe, tuple(RECIPES))
+    return RECIPES[recipe]
 
 
 class Runner:
@@ -251,7 +258,7 @@ def parser() -> cli.Parser:
         settings=[],
     )
     add = made.add_argument
-    add("recipes", nargs="+", metavar="RECIPE", help=", ".join(RECIPES))
+    add("recipes", nargs="+", metavar="RECIPE", help=", ".join([*RECIPES, *ENDINGS]))
     add("--config", required=True)
     add("--quick", action="store_true", help="with the config's quick section")
     add("--data", required=True, help="photos to train on")

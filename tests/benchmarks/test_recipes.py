@@ -9,6 +9,7 @@ from PIL import Image
 
 from jaxperceptual.benchmarks import objectives, recipes
 from jaxperceptual.core import cli, config_files
+from jaxperceptual.core.errors import InputError
 from jaxperceptual.inference.stylizer import Stylizer
 from jaxperceptual.losses.goal import build_goal
 from jaxperceptual.losses.style_image import read_style
@@ -56,11 +57,15 @@ def test_the_optimizer_is_the_recipes_whatever_the_config_has(photos):
     for recipe, method in (
         ("config", "muon"),  # by --quick
         ("adam_3e-3_cosine", "adam"),
-        ("muon_3e-3_cosine_b1", "muon"),
+        ("muon_3e-3_cosine_zoom_b1", "muon"),
     ):
         optimizer = runner.config(recipe, seed=0, steps=300).optimizer
         assert (optimizer.method, optimizer.learning_rate) == (method, 3e-3)
         assert optimizer.decay_steps == 300
+    data = runner.config("muon_3e-3_cosine_zoom_b1", seed=0, steps=300).data
+    assert (data.batch_size, data.crop) == (1, "zoom")
+    with pytest.raises(InputError, match="recipe sgd: unknown; use config or adam_"):
+        runner.config("sgd_b1", seed=0, steps=300)
 
 
 @pytest.mark.slow
