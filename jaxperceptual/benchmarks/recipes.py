@@ -209,6 +209,8 @@ def _batches(loader, steps: int, group: int) -> Iterator[np.ndarray]:
 
 
 def run(args: argparse.Namespace) -> int:
+    for recipe in args.recipes:
+        settings(recipe)  # told before the first is trained
     runner = Runner(args)
     with precision.products(runner.config(args.recipes[0], 0, 1).precision):
         return _runs(runner, args)
