@@ -4,10 +4,10 @@
         --held OTHER_PHOTOS --seconds 150 --seeds 2 -o OUT adam_1e-3 adam_3e-3_cosine
 
 A recipe is a name in `RECIPES`, settings of the config, with any of `ENDINGS`, as in
-muon_1e-2_cosine_b1. Each is first timed for a few
-steps, then trained anew for as many steps as fit into the seconds (or for --steps), its
-rate falling to 0 at the last where it falls. What counts is the mean objective of the
-held photos, at the config's size or --held-size. Writes OUT.jsonl, a line a run.
+muon_1e-2_cosine_b1. Each is first timed for a few steps, then trained anew for as many
+steps as fit into the seconds (or for --steps), its rate falling to 0 at the last where
+it falls. What counts is the mean objective of the held photos, at the config's size or
+--held-size. Writes OUT.jsonl, a line a run.
 """
 
 import argparse

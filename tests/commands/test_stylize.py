@@ -101,7 +101,7 @@ def test_a_gallery_is_listed_picked_mixed_and_shown(
     save("photo.png", 20, 24)
     photo = read_image("photo.png")
     outputs = {}
-    for style in ("dots", "wave:3,photo"):
+    for style in ("dots", "wave:3,photo", "photo"):
         assert run(model, f"--style={style}", "photo.png", "-o=out.png") == 0
         outputs[style] = read_image("out.png")
         expected = Stylizer.from_pretrained(gallery, style=style)(photo)
@@ -111,7 +111,7 @@ def test_a_gallery_is_listed_picked_mixed_and_shown(
     assert run(model, "--sheet", "photo.png") == 0
     sheet = read_image("photo-styles.png")
     # Cells stand as wide as their labels; of the outputs each pixel is somewhere.
-    for image in (photo, outputs["dots"]):
+    for image in (photo, outputs["dots"], outputs["photo"]):
         assert _find(sheet, np.rint(image))
     for argv, message in (
         ([model, "photo.png"], "a gallery of 3 styles; name one: dots, wave, photo"),

@@ -261,7 +261,7 @@ def test_the_page_asks_nothing_of_anyone_else(client):
 def test_no_more_programs_are_held_than_some(model, monkeypatch):
     monkeypatch.setattr(studio, "MAX_PROGRAMS", 2)
     work = studio.Studio(model)
-    for side in (20, 40, 80):
+    for side in (20, 40, 80, 100):
         wish = studio.Wish("wave")
         work.picture(encoded(photo(size=(side, 20))), wish)
         assert work.num_programs <= 2
