@@ -51,6 +51,8 @@ def get_config() -> ConfigDict:
             decay_from=0,
             decay_steps=0,
             method="adam",
+            b1=0.9,
+            b2=0.999,
         )
     )
     config.init = ""  # a trained network to start from

@@ -51,7 +51,9 @@ def get_config() -> ConfigDict:
             warmup_steps=0,
             decay_from=0,
             decay_steps=0,
-            method="adam",
+            method="adam",  # or muon
+            b1=0.9,  # of Adam's moments; of Muon's Adam too
+            b2=0.999,
         )
     )
     config.init = ""  # a trained network to start from

@@ -13,6 +13,8 @@ LATER_KEYS = {
     "optimizer.decay_from": 0,
     "optimizer.decay_steps": 0,
     "optimizer.method": "adam",
+    "optimizer.b1": 0.9,
+    "optimizer.b2": 0.999,
     "data.on_device": False,
     "init": "",
     "trained": "all",

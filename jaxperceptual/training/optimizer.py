@@ -19,18 +19,24 @@ def make_optimizer(
     decay_from: int = 0,
     decay_steps: int = 0,
     method: str = "adam",
+    b1: float = 0.9,
+    b2: float = 0.999,
     trained: str = "all",
 ) -> optax.GradientTransformation:
     """Adam (section 4.1: 1e-3, no weight decay), the rate of `make_schedule`.
 
     method: "muon" makes the updates of inner convolutions orthogonal, as large as
         Adam's are (Jordan et al., 2024); the rest stays with Adam.
+    b1, b2: how much Adam's two moments keep of themselves each step.
     trained: "norms" leaves all but the scales and biases of norms as they are.
 
     Raises InputError for numbers out of range and names that are none.
     """
     check_choice("optimizer.method", method, METHODS)
     check_choice("trained", trained, TRAINED)
+    for name, value in (("b1", b1), ("b2", b2)):
+        if not 0 <= value < 1:
+            raise InputError(f"optimizer.{name}={value}; use a number from 0 to below 1.")
     schedule = make_schedule(
         learning_rate,
         warmup_steps=warmup_steps,
@@ -41,10 +47,14 @@ def make_optimizer(
         schedule = learning_rate  # keeps no count
     if method == "muon":
         tx = contrib.muon(
-            schedule, muon_weight_dimension_numbers=_matrices, consistent_rms=0.2
+            schedule,
+            adam_b1=b1,
+            adam_b2=b2,
+            muon_weight_dimension_numbers=_matrices,
+            consistent_rms=0.2,
         )
     else:
-        tx = optax.adam(schedule)
+        tx = optax.adam(schedule, b1, b2)
     if trained == "norms":
         tx = optax.multi_transform({True: tx, False: optax.set_to_zero()}, _in_norm)
     return tx

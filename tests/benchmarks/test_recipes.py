@@ -64,6 +64,9 @@ def test_the_optimizer_is_the_recipes_whatever_the_config_has(photos):
         assert optimizer.decay_steps == 300
     data = runner.config("muon_3e-3_cosine_zoom_b1", seed=0, steps=300).data
     assert (data.batch_size, data.crop) == (1, "zoom")
+    small = runner.config("muon_1e-2_cosine_beta2_0.99_small", seed=0, steps=300)
+    assert (small.num_steps, small.optimizer.decay_steps) == (750, 750)  # 600 of half
+    assert (small.optimizer.b2, small.optimizer.b1) == (0.99, 0.9)
     with pytest.raises(InputError, match="recipe sgd: unknown; use config or adam_"):
         runner.config("sgd_b1", seed=0, steps=300)
 
@@ -71,15 +74,16 @@ def test_the_optimizer_is_the_recipes_whatever_the_config_has(photos):
 @pytest.mark.slow
 def test_each_recipe_and_seed_leaves_a_line_and_a_sheet(photos, tmp_path):
     argv = ["--config=smoke.py", f"--data={photos}", f"--held={photos}", "--steps=2"]
-    names = ["adam_3e-3_ema", "muon_1e-2_cosine_b2"]
+    names = ["adam_3e-3_ema", "muon_1e-2_cosine_b2", "adam_3e-3_beta1_0.5_small"]
     assert cli.call(recipes, [*argv, "-o=out/found", *names]) == 0
     lines = (tmp_path / "out" / "found.jsonl").read_text().splitlines()
     lines = [json.loads(line) for line in lines]
     assert [(x["recipe"], x["seed"]) for x in lines] == [
         (name, seed) for name in names for seed in range(2)
     ]
-    assert [x["batch_size"] for x in lines] == [4, 4, 2, 2]
+    assert [x["steps"] for x in lines] == [2, 2, 2, 2, 5, 5]  # four of half the size
+    assert [x["batch_size"] for x in lines] == [4, 4, 2, 2, 4, 4]
     terms = ("content/relu2_2", "style/relu1_2", "tv")
     for line in lines:
         assert line["loss"] == pytest.approx(sum(line[t] for t in terms), rel=1e-4)
-    assert len(list((tmp_path / "out").glob("*.jpg"))) == 4
+    assert len(list((tmp_path / "out").glob("*.jpg"))) == 6

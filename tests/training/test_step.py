@@ -203,6 +203,32 @@ def test_a_constant_rate_may_begin_to_fall():
         make_optimizer(0.8, decay_from=4, decay_steps=4)
 
 
+def test_moments_are_those_of_pytorchs_adam():
+    torch = pytest.importorskip("torch")
+    grads = np.float32(np.random.default_rng(0).normal(size=(6, 5)))
+    theirs = torch.zeros(5, requires_grad=True)
+    adam = torch.optim.Adam([theirs], lr=0.1, betas=(0.5, 0.99))
+    tx = make_optimizer(0.1, b1=0.5, b2=0.99)
+    ours = jnp.zeros(5)
+    opt_state = tx.init(ours)
+    for grad in grads:
+        theirs.grad = torch.from_numpy(grad)
+        adam.step()
+        updates, opt_state = tx.update(jnp.asarray(grad), opt_state, ours)
+        ours = optax.apply_updates(ours, updates)
+    np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=1e-4)
+    # Muon's, for parameters that are no matrices, look ahead by Nesterov's rule.
+    muon = make_optimizer(0.1, method="muon", b1=0.5, b2=0.99)
+    nadam = optax.nadam(0.1, 0.5, 0.99)
+    params = {"bias": ours}
+    one, other = (
+        tx.update(params, tx.init(params), params)[0]["bias"] for tx in (muon, nadam)
+    )
+    np.testing.assert_allclose(one, other, rtol=1e-6)
+    with pytest.raises(InputError, match="optimizer.b2=1.0; use a number from 0"):
+        make_optimizer(0.1, b2=1.0)
+
+
 class Identity(nn.Module):
     """What goes in, plus a bias that starts at 0."""
 
