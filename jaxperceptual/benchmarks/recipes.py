@@ -90,7 +90,7 @@ def settings(recipe: str) -> dict:
 
 
 def parts(recipe: str, steps: int) -> list[tuple[int, int]]:
-    """(divisor of the photos' size, steps), one after the other, in the time of `steps`.
+    """(divisor of the photos' size, steps), one after the other, in time of `steps`.
 
     A photo of half the size takes a quarter of the time.
     """
@@ -158,7 +158,8 @@ class Runner:
         keep = settings(recipe).get(EMA, 0)
         average = None
         blend = jax.jit(optax.incremental_update, static_argnums=2)
-        trained = replicate(state, made.devices)
+        state = replicate(state, made.devices)
+        room = room_for_photos(made.devices) if config.data.on_device else 0
         before, seconds = 0, 0.0
         for divisor, num_steps in parts(recipe, steps):
             loader = Loader(
@@ -169,30 +170,27 @@ class Runner:
                 start=before,
                 crop=config.data.crop,
                 cache=config.data.cache or None,
-                rows_below=room_for_photos(made.devices)
-                if config.data.on_device
-                else 0,
+                rows_below=room,
             )
             before += num_steps
             with contextlib.closing(loader):
                 photos = replicate(loader.table, made.devices)
                 batches = _batches(loader, num_steps, config.steps_per_dispatch)
+                updates = fit(step, state, frozen, batches, len(made.devices), photos)
                 started = None
-                for trained, metrics in fit(
-                    step, trained, frozen, batches, len(made.devices), photos
-                ):
+                for state, metrics in updates:
                     if keep:
                         average = (
-                            jax.tree.map(lambda x: x.copy(), trained.params)
+                            jax.tree.map(lambda x: x.copy(), state.params)
                             if average is None
-                            else blend(trained.params, average, 1 / keep)
+                            else blend(state.params, average, 1 / keep)
                         )
                     if started is None:
                         jax.block_until_ready(metrics)
                         started = time.monotonic()
-                jax.block_until_ready(trained)
+                jax.block_until_ready(state)
                 seconds += time.monotonic() - started
-        state = unreplicate(trained)
+        state = unreplicate(state)
         params = unreplicate(average) if keep else state.params
         self.made = made
         return {"params": params, "batch_stats": state.batch_stats}, seconds

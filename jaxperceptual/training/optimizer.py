@@ -36,7 +36,7 @@ def make_optimizer(
     check_choice("trained", trained, TRAINED)
     for name, value in (("b1", b1), ("b2", b2)):
         if not 0 <= value < 1:
-            raise InputError(f"optimizer.{name}={value}; use a number from 0 to below 1.")
+            raise InputError(f"optimizer.{name}={value}; use 0 or more, and below 1.")
     schedule = make_schedule(
         learning_rate,
         warmup_steps=warmup_steps,
