@@ -6,7 +6,6 @@ of one layer.
 """
 
 import contextlib
-import dataclasses
 from collections.abc import Mapping
 from concurrent import futures
 from typing import Any, NamedTuple
@@ -168,7 +167,7 @@ def _build_goal(
             factor = style_weight.found(objective, frozen, photos)
             record["found"]["style_weight"] = factor
         scaled = {name: weight * factor for name, weight in objective.style.items()}
-        objective = dataclasses.replace(objective, style=scaled)
+        frozen = frozen._replace(style_weights=jnp.float32([factor]))
         weights["style"] = weights["style"] | scaled
     record["objective"] = weights
     jax.block_until_ready(frozen.style)

@@ -36,7 +36,8 @@ class Frozen(NamedTuple):
     # Activations to be kept, by layer, where they are the same at every step; without
     # them they are computed anew from each step's targets.
     content: Features | None = None
-    # Of a gallery, what each style's terms are multiplied with.
+    # What each style's terms are multiplied with. Not in the objective's own weights,
+    # so that programs are the same for every painting.
     style_weights: Float[Array, " s"] | None = None
 
 
@@ -162,10 +163,10 @@ class PerceptualObjective:
         styles: Int[Array, " n"] | None = None,
     ) -> tuple[Float[Array, ""], Metrics]:
         """The objective of all images at once, which is what a call computes."""
-        grams, weights = frozen.style, None
+        grams, weights = frozen.style, frozen.style_weights
         if styles is not None:
             grams = {name: gram[styles] for name, gram in grams.items()}
-            weights = frozen.style_weights[styles]
+            weights = weights[styles]
         terms: Metrics = {}
         found = self.features(frozen.vgg, outputs, self.layers)
         wanted = frozen.content

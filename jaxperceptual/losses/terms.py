@@ -45,13 +45,13 @@ def gram_matrix(features: Float[Array, "n h w c"]) -> Float[Array, "n c c"]:
 def style_loss(
     output: Float[Array, "n c c"],
     target: Float[Array, "m c c"],
-    weights: Float[Array, " n"] | None = None,
+    weights: Float[Array, " m"] | None = None,
 ) -> Float[Array, ""]:
     """Style reconstruction, eq. 4: the *sum* over c x c of squared Gram differences.
 
     The authors' release and most ports take the mean instead: a weight of theirs is
     `c**2` times the weight here. `target` may be one style for the whole batch (m = 1).
-    `weights` are those of the images; 1 if None.
+    `weights` are those of the styles; 1 if None.
     """
     each = jnp.sum(jnp.square(output - target), axis=(1, 2))
     return jnp.mean(each if weights is None else weights * each)
