@@ -23,9 +23,9 @@ def found(objective: PerceptualObjective, frozen: Frozen, photos: Images) -> flo
     """
 
     @jax.jit
-    def distance(photo):
+    def distance(frozen, photo):
         _, terms = objective.of_batch(frozen, photo, photo)
         return sum(value for name, value in terms.items() if name.startswith("style/"))
 
-    mean = np.mean([float(distance(photo[None])) for photo in photos])
+    mean = np.mean([float(distance(frozen, photo[None])) for photo in photos])
     return float(f"{REFERENCE / mean**EXPONENT:.2g}")
