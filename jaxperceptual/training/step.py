@@ -16,7 +16,7 @@ from jaxperceptual.losses.objective import Frozen
 from jaxperceptual.training import steadiness
 from jaxperceptual.training.devices import DEVICES, shard
 
-# Of a program that runs once, at the start: LLVM's passes over a net's random numbers
+# On a CPU, of a program that runs once: LLVM's passes over the random numbers of a net
 # took 22 s in place of 2, for the same numbers, bit for bit.
 _RUN_ONCE = {"xla_backend_optimization_level": 1}
 
@@ -44,7 +44,8 @@ def init_state(
     """A fresh state for `image_size` px inputs, on one device."""
     images = jnp.zeros((1, image_size, image_size, 3))
     init = jax.jit(
-        lambda key: net.init(key, images, train=True), compiler_options=_RUN_ONCE
+        lambda key: net.init(key, images, train=True),
+        compiler_options=_RUN_ONCE if jax.default_backend() == "cpu" else None,
     )
     variables = init(key)
     params = variables["params"]
