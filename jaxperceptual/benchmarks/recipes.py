@@ -73,7 +73,6 @@ ENDINGS = {f"_b{n}": {"data.batch_size": n} for n in (1, 2, 4, 8, 16)} | {
     "_small": {SMALL: True},
     "_beta1_0.5": {"optimizer.b1": 0.5},
     "_beta2_0.99": {"optimizer.b2": 0.99},
-    "_beta2_0.9999": {"optimizer.b2": 0.9999},
 }
 
 
