@@ -8,10 +8,6 @@ from pathlib import Path
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
-    # In place of the option that `core.xla` sets, which has some of the tests'
-    # degenerate programs compile for 25 s in place of 5. `test_benchmark` holds what a
-    # command runs, with that option, to PyTorch.
-    " --xla_backend_extra_options=xla_cpu_none"
     # Programs run for less time than they compile here.
     " --xla_backend_optimization_level=0"
 )

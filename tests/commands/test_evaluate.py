@@ -93,6 +93,7 @@ def test_tables_and_strips(folder, tmp_path, monkeypatch, capsys):
     )
 
 
+@pytest.mark.slow
 def test_shares_add_up_and_go_on(folder, tmp_path, monkeypatch, capsys):
     """Two processes, of which one was stopped, make what one makes."""
     monkeypatch.chdir(folder)

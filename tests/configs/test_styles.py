@@ -26,6 +26,7 @@ def run(*flags):
     return subprocess.run(command, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_committed_image_is_what_the_program_draws(draw):
     path = STYLES / "cubist.png"
     with Image.open(path) as image:

@@ -85,7 +85,9 @@ def compilations():
     jax.monitoring.unregister_event_duration_listener(listen)
 
 
-@pytest.mark.parametrize("form", ["auto", "plain"])
+@pytest.mark.parametrize(
+    "form", ["auto", pytest.param("plain", marks=pytest.mark.slow)]
+)
 def test_many_sizes_share_a_program(form, compilations):
     stylizer = Stylizer(style_model(norm="instance"))
     onednn.works()  # asks by a program of its own

@@ -63,9 +63,8 @@ def test_features_equal_pytorch(forms):
 
 
 @needs_weights
-@pytest.mark.parametrize(
-    "forms", [pytest.param("plain", marks=pytest.mark.slow), "cpu"]
-)
+@pytest.mark.slow  # every run: what PyTorch once found, losses/test_golden.py
+@pytest.mark.parametrize("forms", ["plain", "cpu"])
 def test_objective_and_its_pixel_gradient_equal_pytorch(forms):
     pytest.importorskip("torch")
     from jaxperceptual.benchmarks.torch.objective import Objective

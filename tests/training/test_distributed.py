@@ -94,6 +94,7 @@ def alone(folder, tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_two_processes_are_one(alone, folder, tmp_path):
     pair = Pair(tmp_path, *SMOKE, f"--data={folder}", f"--workdir={tmp_path / 'run'}")
     assert pair.codes() == [0, 0], pair.told()
