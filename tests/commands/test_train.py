@@ -272,33 +272,35 @@ def test_two_processes_cannot_share_a_run(capsys, monkeypatch, tmp_path):
     assert "another train is running in it" in line
 
 
-@pytest.mark.parametrize("item", ["state", "record"])
 def test_of_damaged_checkpoints_the_newest_good_one_is_used(
-    item, uninterrupted, folder, capsys, tmp_path
+    uninterrupted, folder, capsys, tmp_path
 ):
-    """And it ends as if nothing had been."""
+    """And it ends as if nothing had been. One lacks bytes of arrays, one its record."""
     workdir = tmp_path / "run"
     shutil.copytree(uninterrupted, workdir)
     arguments = [*SMOKE, f"--data={folder}", f"--workdir={workdir}"]
 
-    def damage(step):
+    def damage(step, item):
         for path in (workdir / "checkpoints" / str(step) / item).rglob("*"):
             if path.is_file():
                 path.write_bytes(path.read_bytes()[:-5] if item == "state" else b"")
 
-    damage(STEPS)
+    damage(STEPS, "state")
+    damage(24, "record")
     assert train(*arguments) == 0
     out = capsys.readouterr().out
-    aside = workdir / "checkpoints" / f"{STEPS}.damaged"
-    assert f"step {STEPS} cannot be read; it is {aside} now" in out
-    assert f"continuing {workdir} from step 24" in out and aside.is_dir()
+    for step in (24, STEPS):
+        aside = workdir / "checkpoints" / f"{step}.damaged"
+        assert f"step {step} cannot be read; it is {aside} now" in out
+        assert aside.is_dir()
+    assert f"continuing {workdir} from step 21" in out
     ours, theirs = read_model(workdir), read_model(uninterrupted)
     for a, b in zip(
         jax.tree.leaves(ours.variables), jax.tree.leaves(theirs.variables), strict=True
     ):
         np.testing.assert_array_equal(a, b)
-    for step in (21, 24, STEPS):
-        damage(step)
+    for step, item in ((21, "record"), (24, "state"), (STEPS, "record")):
+        damage(step, item)
     line = fails(capsys, *arguments)
     assert f"checkpoints/{STEPS} cannot be read" in line and "no good one" in line
     assert (workdir / "checkpoints" / "21").is_dir()  # nothing is set aside then
@@ -354,11 +356,12 @@ def test_another_run_in_the_folder(uninterrupted, folder, capsys, monkeypatch):
 
 def test_broken_files_are_named_once(uninterrupted, folder, tmp_path, capfd):
     command = [*SMOKE, "--data", folder, "--workdir", tmp_path / "run"]
-    assert train(*command, "--config.data.num_workers=0") == 0
+    command += ["--config.num_steps=10", "--config.data.num_workers=0"]
+    assert train(*command) == 0
     err = capfd.readouterr().err
     assert err.count("broken.jpg") == 1 and err.count("tiny.png") == 1
     # And the workers of the other run made no difference.
-    assert metrics(tmp_path / "run") == metrics(uninterrupted)
+    assert metrics(tmp_path / "run") == metrics(uninterrupted)[:10]
 
 
 def test_non_finite_loss_stops_with_step_and_term(

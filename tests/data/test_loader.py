@@ -153,11 +153,13 @@ def test_crops_keep_the_aspect_and_reach_every_side(crop, part, reach, tmp_path)
 
 
 def test_patches_are_the_photos_own_pixels(tmp_path):
-    # Red is x and green is y; the second photo is too small for a patch.
+    # Red is x and green is y; one photo is too small for a patch. There are 32, since
+    # grain takes the longer for each position of its order the fewer there are.
     y, x = np.mgrid[:50, :90]
     pixels = np.stack([x, y, 0 * x], axis=-1).astype(np.uint8)
-    pil.fromarray(pixels).save(tmp_path / "0.png")
-    pil.new("RGB", (200, 39)).save(tmp_path / "1.png")
+    for i in range(31):
+        pil.fromarray(pixels).save(tmp_path / f"{i}.png")
+    pil.new("RGB", (200, 39)).save(tmp_path / "small.png")
     options = dict(batch_size=50, image_size=40, crop="patch")
     batches, skipped = take(8, tmp_path, **options)
     patches = batches.reshape(400, 40, 40, 3).astype(int)
