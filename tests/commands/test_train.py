@@ -356,12 +356,11 @@ def test_another_run_in_the_folder(uninterrupted, folder, capsys, monkeypatch):
 
 def test_broken_files_are_named_once(uninterrupted, folder, tmp_path, capfd):
     command = [*SMOKE, "--data", folder, "--workdir", tmp_path / "run"]
-    command += ["--config.num_steps=10", "--config.data.num_workers=0"]
-    assert train(*command) == 0
+    assert train(*command, "--config.data.num_workers=0") == 0
     err = capfd.readouterr().err
     assert err.count("broken.jpg") == 1 and err.count("tiny.png") == 1
     # And the workers of the other run made no difference.
-    assert metrics(tmp_path / "run") == metrics(uninterrupted)[:10]
+    assert metrics(tmp_path / "run") == metrics(uninterrupted)
 
 
 def test_non_finite_loss_stops_with_step_and_term(

@@ -52,7 +52,7 @@ def test_what_else_a_photo_is_given(tmp_path):
     picture.putalpha(alpha)
     picture.save(tmp_path / "photo.png")
     for i, options in enumerate(
-        ([], ["--strength=0.6", "--preserve-color", "--style-scale=1.3"])
+        ([], ["--strength=0.6", "--preserve-color"], ["--style-scale=1.3"])
     ):
         made = []
         for tile in ("auto", "64"):
