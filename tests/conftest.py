@@ -8,9 +8,11 @@ from pathlib import Path
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
-    # Programs run for less time than they compile here.
-    " --xla_backend_optimization_level=0"
+    # Programs run for less time than they compile here: few passes, and each in one
+    # piece, since the other cores have tests of their own.
+    " --xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
 )
+os.environ["JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS"] = "false"
 
 # PyTorch's threads would wait for each other spinning, on cores that other tests use.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
