@@ -1,6 +1,8 @@
 """What a photo's file tells beside its pixels: date, camera, place, resolution."""
 
+import math
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,24 +12,29 @@ from PIL.PngImagePlugin import PngInfo
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.images.formats import NO_LIMIT, open_picture
 
-# What no longer holds of another image of the same scene: left out, or written anew.
-_GONE = (
-    *(ExifTags.Base.Orientation, ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength),
-    *(ExifTags.Base.BitsPerSample, ExifTags.Base.Compression),
-    *(ExifTags.Base.PhotometricInterpretation, ExifTags.Base.SamplesPerPixel),
-    *(ExifTags.Base.StripOffsets, ExifTags.Base.StripByteCounts),
-    *(ExifTags.Base.RowsPerStrip, ExifTags.Base.PlanarConfiguration),
-    *(ExifTags.Base.Predictor, ExifTags.Base.SampleFormat, ExifTags.Base.ColorMap),
-    *(ExifTags.Base.TileWidth, ExifTags.Base.TileLength, ExifTags.Base.TileOffsets),
-    *(ExifTags.Base.TileByteCounts, ExifTags.Base.ExtraSamples),
-    *(ExifTags.Base.JpegIFOffset, ExifTags.Base.JpegIFByteCount),
-    *(ExifTags.Base.InterColorProfile, ExifTags.Base.XMLPacket),
-    *(ExifTags.Base.XResolution, ExifTags.Base.YResolution),
-    ExifTags.Base.ResolutionUnit,  # of dpi, which every format has a place for
+_TEXT = (
+    *(ExifTags.Base.ImageDescription, ExifTags.Base.Make, ExifTags.Base.Model),
+    *(ExifTags.Base.Software, ExifTags.Base.DateTime, ExifTags.Base.Artist),
+    *(ExifTags.Base.HostComputer, ExifTags.Base.Copyright),
+    *(ExifTags.Base.DocumentName, ExifTags.Base.PageName),
 )
+# What a file's first directory tells of the scene, by the type of its value. All else
+# is of the pixels as they were: sizes, layers, directories, raw colours.
+_TOLD: dict[int, type] = dict.fromkeys(_TEXT, str) | {
+    ExifTags.Base.Rating: int,
+    ExifTags.Base.RatingPercent: int,
+    ExifTags.Base.XPTitle: bytes,
+    ExifTags.Base.XPComment: bytes,
+    ExifTags.Base.XPAuthor: bytes,
+    ExifTags.Base.XPKeywords: bytes,
+    ExifTags.Base.XPSubject: bytes,
+}
+_DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _SRGB = 1
 _XMP_KEY = "XML:com.adobe.xmp"  # of a PNG's text
 _XMP_TIFF_TAG = 700
+_MOST_DPI = 65_535  # what a JPEG has room for
+_MOST_IN_JPEG = {"exif": 65_533, "xmp": 65_504}  # bytes of a segment
 
 
 class Metadata(NamedTuple):
@@ -43,7 +50,7 @@ def read_metadata(path: str | Path) -> Metadata | None:
     try:
         with open_picture(path, most=NO_LIMIT) as picture:
             exif = picture.getexif()
-            for tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+            for tag in _DIRECTORIES:
                 exif.get_ifd(tag)  # read while the file is open
             info = picture.info
     except InputError:
@@ -54,11 +61,14 @@ def read_metadata(path: str | Path) -> Metadata | None:
     dpi = info.get("dpi")
     try:
         dpi = tuple(float(value) for value in dpi)
-        dpi = dpi if len(dpi) == 2 and min(dpi) > 1 else None
+        fits = len(dpi) == 2 and all(1 < value < _MOST_DPI for value in dpi)
+        dpi = dpi if fits else None
     except (TypeError, ValueError, ZeroDivisionError):
         dpi = None
     xmp = xmp.encode() if isinstance(xmp, str) else xmp
-    tells = any(tag not in _GONE for tag in exif)
+    tells = any(tag in _TOLD for tag in exif) or any(
+        exif.get_ifd(directory) for directory in _DIRECTORIES
+    )
     return Metadata(exif, xmp, dpi) if tells or xmp or dpi else None
 
 
@@ -70,43 +80,60 @@ def save_options(
     kind: "JPEG", "PNG", "WEBP", "TIFF" or "BMP". Orientation and thumbnail are gone, as
     the pixels are upright and new; sizes and colour space are the new image's. A TIFF
     by libtiff has no room for the directories of details and place: camera, date and
-    XMP are kept there.
+    XMP are kept there. What cannot be written again, damaged or too long, is left out.
     """
     options: dict[str, Any] = {}
     if metadata.dpi and kind in ("JPEG", "PNG", "TIFF", "BMP"):
         options["dpi"] = metadata.dpi
     if kind == "BMP":
         return options
-    exif = _of_another_image(metadata.exif, width, height)
+    most = _MOST_IN_JPEG if kind == "JPEG" else {}
+    xmp = _upright_xmp(metadata.xmp)
+    if len(xmp) > most.get("xmp", math.inf):
+        xmp = b""
     if kind == "TIFF":
-        date = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.DateTimeOriginal)
-        exif = _without_directories(exif)
-        if date:
-            exif.setdefault(ExifTags.Base.DateTime, date)
-    if len(exif) or exif.get_ifd(ExifTags.IFD.Exif):
-        options["exif"] = exif if kind == "TIFF" else exif.tobytes()
-    if xmp := _upright_xmp(metadata.xmp):
-        if kind == "PNG":
-            info = PngInfo()
-            info.add_itxt(_XMP_KEY, xmp.decode(errors="replace"))
-            options["pnginfo"] = info
-        elif kind == "TIFF":
+        exif = _for_libtiff(metadata.exif)
+        if xmp:
             exif[_XMP_TIFF_TAG] = xmp
-            options["exif"] = exif
-        else:
-            options["xmp"] = xmp
+        return options | ({"exif": exif} if exif else {})
+    exif = _of_another_image(metadata.exif, width, height)
+    if len(exif.tobytes()) > most.get("exif", math.inf):
+        exif.get_ifd(ExifTags.IFD.Exif).pop(ExifTags.IFD.MakerNote, None)
+    if len(exif.tobytes()) > most.get("exif", math.inf):
+        exif = pil.Exif()
+    if exif.get_ifd(ExifTags.IFD.Exif):
+        options["exif"] = exif.tobytes()
+    if xmp and kind == "PNG":
+        info = PngInfo()
+        info.add_itxt(_XMP_KEY, xmp.decode(errors="replace"))
+        options["pnginfo"] = info
+    elif xmp:
+        options["xmp"] = xmp
     return options
 
 
-def _of_another_image(exif: pil.Exif, width: int, height: int) -> pil.Exif:
+def _for_libtiff(exif: pil.Exif) -> pil.Exif:
     made = pil.Exif()
-    for tag, value in exif.items():
-        if tag not in _GONE and tag not in list(ExifTags.IFD):
+    made.update(_of_the_scene(exif))
+    details = exif.get_ifd(ExifTags.IFD.Exif)
+    for _, date in _values(details, [ExifTags.Base.DateTimeOriginal]):
+        if isinstance(date, str):
+            made.setdefault(ExifTags.Base.DateTime, date)
+    return made
+
+
+def _of_another_image(exif: pil.Exif, width: int, height: int) -> pil.Exif:
+    """Empty, or with details of the new image."""
+    made = pil.Exif()
+    for tag, value in _of_the_scene(exif):
+        if _writable(tag, value):
             made[tag] = value
-    for ifd in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-        if values := dict(exif.get_ifd(ifd)):
-            made.get_ifd(ifd).update(values)
-    if len(made) or made.get_ifd(ExifTags.IFD.Exif):
+    for directory in _DIRECTORIES:
+        values = exif.get_ifd(directory)
+        for tag, value in _values(values, values):
+            if tag != ExifTags.IFD.Interop and _writable(tag, value, directory):
+                made.get_ifd(directory)[tag] = value
+    if made or any(made.get_ifd(directory) for directory in _DIRECTORIES):
         details = made.get_ifd(ExifTags.IFD.Exif)
         details[ExifTags.Base.ExifImageWidth] = width
         details[ExifTags.Base.ExifImageHeight] = height
@@ -114,12 +141,32 @@ def _of_another_image(exif: pil.Exif, width: int, height: int) -> pil.Exif:
     return made
 
 
-def _without_directories(exif: pil.Exif) -> pil.Exif:
-    made = pil.Exif()
-    for tag, value in exif.items():
-        if tag not in list(ExifTags.IFD):
-            made[tag] = value
-    return made
+def _of_the_scene(exif: pil.Exif):
+    for tag, value in _values(exif, _TOLD):
+        # libtiff would take a number for an address, where text belongs.
+        if isinstance(value, _TOLD[tag]):
+            yield tag, value
+
+
+def _values(directory: Mapping[int, Any], tags: Iterable[int]):
+    for tag in tags:
+        try:
+            value = directory.get(tag)  # is decoded now
+        except Exception:  # damaged: it says nothing
+            continue
+        if value is not None:
+            yield tag, value
+
+
+def _writable(tag: int, value: Any, directory: int | None = None) -> bool:
+    """Whether Pillow can write the value, whose type a file is free to choose."""
+    alone = pil.Exif()
+    (alone if directory is None else alone.get_ifd(directory))[tag] = value
+    try:
+        alone.tobytes()
+    except Exception:  # of many kinds, by tag and type
+        return False
+    return True
 
 
 def _upright_xmp(xmp: bytes) -> bytes:

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image as pil
+from PIL import Image as pil, TiffImagePlugin, TiffTags
 
 from jaxperceptual.core.errors import InputError
 from jaxperceptual.images import formats, metadata, profiles, sheets
@@ -390,6 +390,59 @@ def test_metadata_is_kept_and_mended(tmp_path, suffix):
     plain = tmp_path / f"c.{suffix}"
     write_image(plain, large)
     assert metadata.read_metadata(plain) is None
+
+
+def tiff_with(path, tag, kind, value, **options):
+    told = TiffImagePlugin.ImageFileDirectory_v2()
+    told[271] = "Maker"
+    told.tagtype[tag] = kind
+    told[tag] = value
+    pil.new("RGB", (9, 5)).save(path, tiffinfo=told, **options)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+@pytest.mark.parametrize(
+    "tag, kind, value",
+    [
+        (269, TiffTags.SHORT, 5),  # DocumentName is a text; by libtiff a crash
+        (33723, TiffTags.LONG, 5),  # news, as Photoshop wrote them
+        (37724, TiffTags.UNDEFINED, bytes(100_000)),  # its layers: the pixels before
+        (332, TiffTags.BYTE, b"\1"),  # inks
+    ],
+)
+def test_what_a_tiff_tells_of_itself_goes_and_the_rest_stays(
+    tmp_path, tag, kind, value, suffix
+):
+    tiff_with(tmp_path / "a.tif", tag, kind, value)
+    told = metadata.read_metadata(tmp_path / "a.tif")
+    write_image(tmp_path / f"b.{suffix}", read_image(tmp_path / "a.tif"), metadata=told)
+    with pil.open(tmp_path / f"b.{suffix}") as written:
+        found = written.getexif()
+        assert found[271] == "Maker" and tag not in found
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif", "bmp"])
+def test_metadata_that_cannot_be_written_is_left_out(tmp_path, suffix):
+    # A version of GPS as text, where bytes belong; its longitude is fine.
+    gps = struct.pack(">HHHI4s", 2, 0, 2, 4, b"2.2") + struct.pack(
+        ">HHI4sI", 3, 2, 2, b"E", 0
+    )
+    first = struct.pack(">HHHIII", 1, 0x8825, 4, 1, 26, 0)
+    exif = b"Exif\0\0MM\0*\0\0\0\x08" + first + gps
+    pil.new("RGB", (9, 5)).save(tmp_path / "a.jpg", exif=exif, dpi=(300, 300))
+    told = metadata.read_metadata(tmp_path / "a.jpg")
+    assert dict(told.exif.get_ifd(0x8825)) == {0: "2.2", 3: "E"}
+    long = told._replace(xmp=b"<x:xmpmeta>" + bytes(70_000), dpi=None)
+    long.exif.get_ifd(0x8769)[0x927C] = bytes(70_000)
+    for name, given in (("b", told), ("c", long)):
+        path = tmp_path / f"{name}.{suffix}"
+        write_image(path, read_image(tmp_path / "a.jpg"), metadata=given)
+        assert read_image(path).shape == (5, 9, 3)
+        with pil.open(path) as written:
+            place = dict(written.getexif().get_ifd(0x8825))
+            assert place == ({3: "E"} if suffix in ("jpg", "png", "webp") else {})
+    tiff_with(tmp_path / "d.tif", 305, TiffTags.ASCII, "x", dpi=(1e9, 1e9))
+    assert metadata.read_metadata(tmp_path / "d.tif").dpi is None
 
 
 def test_find_images(tmp_path):
