@@ -95,6 +95,11 @@ def override(config: ConfigDict, setting: str) -> None:
     key, equals, text = setting.partition("=")
     if not equals:
         raise InputError(f"--config.{key}: no value; use --config.{key}=VALUE.")
+    if key.startswith("quick."):
+        raise InputError(
+            f"--config.{key}: --quick has been applied before; set "
+            f"--config.{key.removeprefix('quick.')}, which comes after it."
+        )
     *_, last = key.split(".")
     node = config
     for name in key.split("."):

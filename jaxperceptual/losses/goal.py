@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from jaxperceptual.core import precision
-from jaxperceptual.core.errors import InputError
+from jaxperceptual.core.errors import InputError, check_range
 from jaxperceptual.core.memory import give_memory_back
 from jaxperceptual.core.types import Image, Images
 from jaxperceptual.loss_network import phi
@@ -91,6 +91,11 @@ def build_gallery_goal(
         raise InputError(
             "every layer's weight in the objective is 0; a gallery needs style weights."
         )
+    if not objective.style or not any(styles.values()):
+        raise InputError(
+            "a gallery needs style weights and a style image; this one has no "
+            f"{'image' if objective.style else 'weights'}."
+        )
     variables = objective.network.freeze(stored.params, objective.layers)
 
     def targets(style: StyleImage | None):
@@ -158,6 +163,7 @@ def _build_goal(
     frozen = freeze(objective, stored, None if style is None else style.pixels)
     if objective.style:
         factor = config.get("style_weight", 1.0)
+        check_range("style_weight", factor, 0, style_weight.MOST)
         if not factor:
             if photos is None:
                 raise InputError(

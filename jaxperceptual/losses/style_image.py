@@ -9,6 +9,7 @@ from jaxperceptual.core import config_files, files
 from jaxperceptual.core.errors import InputError, check_range
 from jaxperceptual.core.types import Image
 from jaxperceptual.images.reading import read_image
+from jaxperceptual.losses import style_weight
 
 STYLES = config_files.FOLDER / "styles"
 MIN_STYLE_SIDE = 16  # px: relu4_3 sees an eighth of it, relu5_3 a sixteenth
@@ -33,7 +34,7 @@ def read_gallery(config: ConfigDict) -> dict[str, StyleImage | None]:
     """
     styles: dict[str, StyleImage | None] = {}
     for name, style in config.styles.items():
-        check_range(f"styles.{name}.weight", style.weight, 0, 1e6)
+        check_range(f"styles.{name}.weight", style.weight, 0, style_weight.MOST)
         if not style.image:
             styles[name] = None
             continue

@@ -14,6 +14,7 @@ from jaxperceptual.losses.objective import Frozen, PerceptualObjective
 # Of the fit `REFERENCE / distance ** EXPONENT`.
 REFERENCE = 7.1e5
 EXPONENT = 0.87
+MOST = 1e6  # of what a config may say
 
 
 def found(objective: PerceptualObjective, frozen: Frozen, photos: Images) -> float:

@@ -173,6 +173,10 @@ class Checkpoints:
     def close(self) -> None:
         """Waits, and ends orbax's threads."""
         with self._writing():
+            # Of those, one that orbax waits for where something is saved alone; left
+            # behind, it complains while the interpreter ends.
+            if cleaning := getattr(self._manager, "_cleanup_tmp_directory_future", 0):
+                cleaning.result()
             self._manager.close()
 
 

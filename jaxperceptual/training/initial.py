@@ -156,6 +156,6 @@ def _check_architecture(
 
 def _architecture(net) -> str:
     """The network and its options, those of its parameters' shapes and meaning."""
-    options = ("factor", "norm", "width", "upsample", "skip")
+    options = ("factor", "norm", "width", "upsample", "skip", "padding", "output")
     told = [f"{key}={getattr(net, key)}" for key in options if hasattr(net, key)]
     return f"{type(net).__name__}({', '.join(told)})"

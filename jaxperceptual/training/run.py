@@ -24,6 +24,7 @@ from jaxperceptual.core import (
     precision,
     records,
 )
+from jaxperceptual.core.errors import InputError
 from jaxperceptual.core.memory import enough_memory
 from jaxperceptual.data import sources
 from jaxperceptual.data.degradations import Degradation
@@ -147,6 +148,7 @@ def prepare(config: ConfigDict) -> Run:
         axis_name=DEVICES,
         dtype=precision.dtype(config.precision),
     )
+    _check_trained(config, net)
     degradation, input_size = checks.read_degradation(config)
     devices = devices_for(config.data.batch_size)
     record = {"config": records.flatten(config) | goal.record["found"]}
@@ -164,6 +166,18 @@ def prepare(config: ConfigDict) -> Run:
         net_config=net_config,
         styles=styles,
     )
+
+
+def _check_trained(config: ConfigDict, net: nn.Module) -> None:
+    if config.get("trained", "all") != "norms":
+        return
+    if getattr(net, "norm", None) is None:
+        raise InputError("trained=norms, of a network that has none; use --train all.")
+    if config.get("init", "") in initial.NONE:
+        raise InputError(
+            "trained=norms, and all else would stay random; start from a trained "
+            "network, --init NAME, or use --train all."
+        )
 
 
 def resume(
@@ -195,7 +209,9 @@ def resume(
             photos=reporting.sample_photos(""),
             styles=run.styles,
         )
-        print(f"starting from {name}, trained for {origin['steps']:,} steps")
+        steps = origin["steps"]  # which a converted file does not tell
+        told = "" if steps is None else f", trained for {steps:,} steps"
+        print(f"starting from {name}{told}")
         for style, rows in origin.get("from", {}).items():
             print(f"{style} begins as {', '.join(rows)}, the nearest of its styles")
     else:
@@ -332,13 +348,9 @@ def begin(
 ) -> Outputs:
     """Writes config.json, and opens all else that a run leaves in its folder."""
     config = run.config
+    samples = reporting.sample_photos(config.sample_photos)
     files.write_text(workdir / "config.json", json.dumps(record, indent=2) + "\n")
-    sampler = reporting.Sampler(
-        run.net,
-        reporting.sample_photos(config.sample_photos),
-        workdir / "samples",
-        run.degradation,
-    )
+    sampler = reporting.Sampler(run.net, samples, workdir / "samples", run.degradation)
     return Outputs(
         workdir,
         reporting.MetricsLog(workdir, step, tensorboard=config.tensorboard),

@@ -217,6 +217,10 @@ def test_more_photos_and_unreadable_ones(copy, done, photos, tmp_path, capsys):
     save(tmp_path / "other" / "a0.png", 40, 40, seed=4)
     with pytest.raises(InputError, match="results for another photo of this name"):
         command("--content", tmp_path / "other", "-o", copy)
+    name = min(path.stem for path in copy.glob("images/a_0*.png"))
+    save(tmp_path / "third" / f"{name}.png", 40, 40, seed=5)
+    with pytest.raises(InputError, match="would replace an image of a in"):
+        command("--content", tmp_path / "third", "-o", copy)
 
 
 @pytest.mark.slow

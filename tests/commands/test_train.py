@@ -221,6 +221,10 @@ def fails(capsys, *argv):
         (["--config.sample_photos=missing"], "missing: no such file or folder"),
         (["--config.optimizer.learning_rate=-1"], "learning_rate=-1.0"),
         (["--config.objective.tv_weight=-1"], "finite number >= 0"),
+        (["--config.style_weight=-1"], "style_weight -1.0; use 0 to"),
+        (["--config.style_weight=nan"], "style_weight nan; use 0 to"),
+        (["--train=norms"], "all else would stay random"),
+        (["--config=srcnn_x4.py", "--train=norms", "--init=srcnn_x4"], "has none"),
         (["--config.objective.content.relu2_3=1"], "relu2_3"),
         (["--config.data.image_size=8"], "image_size=8; use 16 or more"),
         (["--config.optimizer.decay_steps=3"], "decay_steps=3, after which the rate"),
@@ -235,7 +239,8 @@ def test_bad_input(argv, message, capsys, monkeypatch, tmp_path):
     config = [] if argv[0].startswith("--config=") else ["--config=smoke.py"]
     line = fails(capsys, *config, *argv, "--workdir=run")
     assert message in line
-    assert not (tmp_path / "run" / pretrained.FILE_NAME).exists()
+    for name in (pretrained.FILE_NAME, "config.json"):
+        assert not (tmp_path / "run" / name).exists()
 
 
 def test_empty_folder(capsys, monkeypatch, tmp_path):

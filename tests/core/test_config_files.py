@@ -53,6 +53,7 @@ def test_overrides_keep_types():
         ("data.flip=maybe", "not a bool"),
         ("num_steps", "no value"),
         ("data=3", "a group"),
+        ("quick.num_steps=3", "--config.num_steps, which comes after"),
         ("seed.x=3", "nothing below it"),
     ],
 )

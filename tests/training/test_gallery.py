@@ -192,6 +192,8 @@ def test_another_architecture_is_refused_with_both_named(tmp_path):
     write_model(tmp_path / "model.safetensors", style_model(**NET))
     with pytest.raises(InputError, match=r"width=0\.125.*the config's is.*width=0\.25"):
         start(tmp_path, NET | {"width": 0.25})
+    with pytest.raises(InputError, match="padding=layers, output=linear"):
+        start(tmp_path, NET | {"padding": "layers", "output": "linear"})
     with pytest.raises(InputError, match="no such model"):
         start(tmp_path / "gone", NET)
 
