@@ -56,6 +56,8 @@ def run(args: argparse.Namespace) -> None:
     if args.page:
         _write_page(args)
         return
+    if args.onnxruntime_web is not None:
+        raise InputError("--onnxruntime-web is of a page; use it with --page")
     if args.model is None:
         raise InputError("no --model; name one, as --model wave.")
     model = read_model(args.model, task=None)

@@ -84,6 +84,8 @@ def _results(args, todo):
     if args.sheet:
         if args.style is not None:
             raise InputError(f"--sheet has every style; leave --style {args.style} off")
+        if args.tile:
+            raise InputError(f"--sheet is in one piece; leave --tile {args.tile} off")
         return batches.sheets_of_files(
             _for_sheets(args.model),
             todo,

@@ -15,7 +15,7 @@ def to_srgb(picture: pil.Image, profile: bytes | None) -> pil.Image:
 
     A profile that is damaged, or of another kind of colour, is as none.
     """
-    if picture.mode in ("1", "P", "PA", "LA", "La"):
+    if picture.mode in ("1", "P", "PA", "LA", "La", "YCbCr"):
         picture = picture.convert("L" if picture.mode in ("1", "LA", "La") else "RGB")
     if not profile or (picture.mode == "RGB" and _is_srgb(profile)):
         return picture.convert("RGB")

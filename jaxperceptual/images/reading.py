@@ -22,6 +22,7 @@ from jaxperceptual.images import profiles
 from jaxperceptual.images.formats import MAX_PIXELS, NO_LIMIT, open_picture
 
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
+_WIDTH, _HEIGHT = 0x0100, 0x0101  # of a TIFF, as it is stored
 _UPRIGHT = {
     2: pil.Transpose.FLIP_LEFT_RIGHT,
     3: pil.Transpose.ROTATE_180,
@@ -97,6 +98,7 @@ def from_picture(
     picture: pil.Image,
 ) -> tuple[Image, UInt8[np.ndarray, "h w"] | None]:
     """A Pillow image of any mode, as `read_with_alpha` has a file."""
+    picture.load()  # a TIFF is turned by that
     rgb, alpha = _convert(_upright(picture))
     pixels = np.asarray(rgb).astype(np.float32)
     return pixels, None if alpha is None else np.array(alpha)
@@ -120,6 +122,8 @@ def read_header(path: str | Path) -> Header:
             mode = picture.mode
             grey = mode in ("1", "L", "LA", "F") or mode[0] == "I"
             width, height = picture.size
+            if picture.format == "TIFF":  # whose size Pillow tells as if upright
+                width, height = picture.tag_v2[_WIDTH], picture.tag_v2[_HEIGHT]
             turned = _orientation(picture) in _LYING
     except InputError:
         raise

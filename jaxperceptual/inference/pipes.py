@@ -13,6 +13,7 @@ from jaxperceptual.images.formats import open_picture
 
 PIPE = "-"
 _SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tif"}
+_SUFFIXES["MPO"] = _SUFFIXES["JPEG"]  # of a phone, with a second picture in it
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ is shared (`layers.Norm`). Picking takes a row of every table, mixing a weighted
 rows: what is left is a style network like any other.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,26 +18,33 @@ from jaxperceptual.networks.trained import Trained
 TABLES = ("scale", "bias")  # of a norm
 
 
-def parse(text: str) -> dict[str, float]:
-    """`"a"` as `{"a": 1.0}`, `"a:0.6,b:0.4"` as `{"a": 0.6, "b": 0.4}`.
+def parse(style: str | Mapping[str, float]) -> dict[str, float]:
+    """`"a"` as `{"a": 1.0}`, `"a:0.6,b:0.4"` as `{"a": 0.6, "b": 0.4}`; or weights.
 
-    Weights are scaled to add up to 1. Raises InputError for anything else.
+    They are scaled to add up to 1. Raises InputError for anything else.
     """
     weights: dict[str, float] = {}
-    for part in text.split(","):
-        name, colon, number = part.strip().partition(":")
+    for part in style.split(",") if isinstance(style, str) else style.items():
+        name, number = part if isinstance(part, tuple) else _named(part)
         try:
-            weight = float(number) if colon else 1.0
-        except ValueError:
+            weight = float(number)
+        except (TypeError, ValueError):
             weight = -1.0
-        if not name or not 0 < weight < float("inf") or name in weights:
+        if not name or not 0 < weight < math.inf or name in weights:
             raise InputError(
-                f"style {text!r}: {part.strip()!r} is none, or is there twice; use "
+                f"style {style!r}: {part!r} is none, or is there twice; use "
                 "NAME, or NAME:WEIGHT,NAME:WEIGHT with positive weights."
             )
         weights[name] = weight
     total = sum(weights.values())
+    if not 0 < total < math.inf:
+        raise InputError(f"style {style!r}: weights that add up to {total}; scale them")
     return {name: weight / total for name, weight in weights.items()}
+
+
+def _named(part):
+    name, colon, number = part.strip().partition(":")
+    return name, number if colon else 1.0
 
 
 def rows(weights: Mapping[str, float], names: Iterable[str]) -> np.ndarray:

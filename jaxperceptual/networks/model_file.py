@@ -59,7 +59,7 @@ class Model(NamedTuple):
                 f"this model is a gallery of {len(self.styles)} styles; name one: "
                 f"{', '.join(self.styles)}."
             )
-        weights = gallery.parse(style) if isinstance(style, str) else dict(style)
+        weights = gallery.parse(style)
         params = gallery.mixed(
             self.variables["params"], gallery.rows(weights, self.styles)
         )

@@ -7,7 +7,7 @@ request must name a host that this server is known by, and come from its own pag
 
 import ipaddress
 from collections.abc import Collection, Mapping
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 # Sent with everything: nothing is fetched from elsewhere, nobody may frame the page,
 # and it has a camera if its user allows it.
@@ -30,18 +30,26 @@ def check(headers: Mapping[str, str], names: Collection[str]) -> str:
     names: hosts that the server answers to, besides this machine's own and addresses.
     """
     host = headers.get("host", "")
-    name = urlsplit(f"//{host}").hostname or ""
+    name = _split(f"//{host}").hostname or ""
     if not (_is_address(name) or name in {"localhost", *names}):
         return (
             f"This server does not answer to the name {name!r}. Open it by its "
             "address, or start it with --allow-host."
         )
     origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != host:
+    if origin is not None and _split(origin).netloc != host:
         return "Requests from other pages are refused."
     if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
         return "Requests from other pages are refused."
     return ""
+
+
+def _split(url: str) -> SplitResult:
+    """Its parts, or none of it."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
 
 
 def _is_address(name: str) -> bool:

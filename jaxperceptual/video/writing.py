@@ -115,10 +115,9 @@ class _Animation(Writer):
 class _Video(Writer):
     def __init__(self, file, path, clip, codec, crf):
         super().__init__()
-        av = import_av()
-        self._clip = clip
-        suffix = path.suffix.lower()
-        codec = codec or CODECS.get(suffix, "libx264")
+        self._av = import_av()
+        self._file, self._suffix, self._clip = file, path.suffix.lower(), clip
+        codec = codec or CODECS.get(self._suffix, "libx264")
         most = 51 if codec.startswith("libx26") else 63
         if crf is not None and not 0 <= crf <= most:
             raise InputError(f"--crf {crf}: {codec} has 0 (best) to {most}.")
@@ -127,7 +126,18 @@ class _Video(Writer):
             options["preset"] = "veryfast"  # the network has the cores
         if codec == "libvpx-vp9":
             options |= {"b:v": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}
-        self._container = av.open(file, "w", format=_FORMATS[suffix])
+        if self._suffix == ".avi":
+            options["bf"] = "0"  # it has no place for an order of decoding
+        self._begin(codec, options, clip.sounds)
+        if crf is not None and "crf" in self._stream.codec_context.options:
+            self._discard()
+            raise InputError(f"--crf {crf}: {codec} has none; leave it off.")
+
+    def _begin(self, codec: str, options: dict[str, str], sounds) -> None:
+        """Opens the file, with the sounds that its format has a place for."""
+        av, clip = self._av, self._clip
+        self._container = av.open(self._file, "w", format=_FORMATS[self._suffix])
+        self._sounds = {}
         try:
             stream = self._container.add_stream(codec, rate=clip.rate, options=options)
             # Of the frames' own times: what is uneven stays so.
@@ -142,23 +152,44 @@ class _Video(Writer):
             context.color_range = _LIMITED_RANGE
             context.color_primaries, context.color_trc = clip.tags
             context.open()
+            self._stream = stream
+            for sound in sounds:
+                name = sound.codec_context.name
+                if name.startswith("pcm") and _FORMATS[self._suffix] == "mp4":
+                    # FFmpeg takes it, and may fail when all is written.
+                    self._leave_out(sound, ValueError("MP4 has none; use .mov, .mkv"))
+                    continue
+                try:
+                    made = self._container.add_stream_from_template(sound)
+                except (av.FFmpegError, ValueError) as error:
+                    self._leave_out(sound, error)
+                else:
+                    self._sounds[sound.index] = made
+            # Some formats refuse a sound only when their header is written.
+            self._container.start_encoding()
         except (av.FFmpegError, ValueError, TypeError) as error:
-            self.close()
-            what = getattr(error, "strerror", None) or str(error)
+            self._discard()
+            if self._sounds:
+                for sound in sounds:
+                    if sound.index in self._sounds:
+                        self._leave_out(sound, error)
+                self._begin(codec, options, ())
+                return
             raise InputError(
                 f"--codec {codec}, crf {options['crf']}, {clip.width} x {clip.height} "
-                f"px in {suffix}: {what}; choose another codec."
+                f"px in {self._suffix}: {_reason(error)}; choose another codec."
             ) from None
-        self._stream, self._sounds = stream, {}
-        for sound in clip.sounds:
-            try:
-                made = self._container.add_stream_from_template(sound)
-            except (av.FFmpegError, ValueError) as error:
-                what = getattr(error, "strerror", None) or str(error)
-                name = sound.codec_context.name
-                self.notes.append(f"its sound ({name}) is left out: {what}")
-            else:
-                self._sounds[sound.index] = made
+
+    def _leave_out(self, sound, error: Exception) -> None:
+        name = sound.codec_context.name
+        self.notes.append(f"its sound ({name}) is left out: {_reason(error)}")
+
+    def _discard(self) -> None:
+        """Closes a file of which nothing is to be kept."""
+        with contextlib.suppress(self._av.FFmpegError):
+            self._container.close()
+        self._file.seek(0)
+        self._file.truncate()
 
     def write(self, item):
         import av
@@ -191,3 +222,7 @@ class _Video(Writer):
 
     def close(self):
         self._container.close()
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

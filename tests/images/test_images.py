@@ -13,6 +13,7 @@ from jaxperceptual.core.errors import InputError
 from jaxperceptual.images import formats, metadata, profiles, sheets
 from jaxperceptual.images.finding import find_images
 from jaxperceptual.images.reading import (
+    from_picture,
     load_rgb,
     read_header,
     read_image,
@@ -57,9 +58,13 @@ def test_exif_orientation_is_undone(tmp_path, orientation):
     }[orientation]
     exif = pil.Exif()
     exif[0x0112] = orientation
-    path = tmp_path / "turned.png"
-    pil.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif)
-    np.testing.assert_array_equal(read_image(path), upright)
+    for suffix in ("png", "tif"):  # Pillow itself turns a TIFF when it is loaded
+        path = tmp_path / f"turned.{suffix}"
+        pil.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif)
+        np.testing.assert_array_equal(read_image(path), upright)
+        with pil.open(path) as picture:
+            np.testing.assert_array_equal(from_picture(picture)[0], upright)
+        assert read_header(path)[:2] == (3, 2)
 
 
 @pytest.mark.parametrize(

@@ -78,16 +78,33 @@ def test_the_file_keeps_the_styles_names_in_order(model, tmp_path):
         ("a:0.6,b:0.4", {"a": 0.6, "b": 0.4}),
         ("a, b", {"a": 0.5, "b": 0.5}),
         ("a:3,b:1", {"a": 0.75, "b": 0.25}),
+        ({"a": 3.0, "b": 1.0}, {"a": 0.75, "b": 0.25}),
     ],
 )
 def test_a_mixture_is_read_as_weights_that_add_up_to_1(text, weights):
     assert gallery.parse(text) == pytest.approx(weights)
 
 
-@pytest.mark.parametrize("text", ["", "a:", "a:x", "a:-1", "a,a", "a:nan", "a,,b"])
-def test_what_is_no_mixture_is_refused(text):
+@pytest.mark.parametrize(
+    "style",
+    [
+        "",
+        "a:",
+        "a:x",
+        "a:-1",
+        "a,a",
+        "a:nan",
+        "a,,b",
+        {"a": np.nan},
+        {"a": -1.0, "b": 2.0},
+    ],
+)
+def test_what_is_no_mixture_is_refused(style):
     with pytest.raises(InputError, match="use NAME, or NAME:WEIGHT"):
-        gallery.parse(text)
+        gallery.parse(style)
+    for nothing in ({}, "a:1e308,b:1e308"):
+        with pytest.raises(InputError, match="weights that add up to"):
+            gallery.parse(nothing)
 
 
 def test_a_style_that_is_not_there_is_refused(model):

@@ -210,6 +210,8 @@ def test_sizes_of_what_is_computed_are_bounded(client):
         {"host": "evil.example"},
         {"host": "127.0.0.1.evil.example:8000"},
         {"host": ""},
+        {"host": "["},
+        {"origin": "http://["},
         {"origin": "http://evil.example"},
         {"origin": "null"},
         {"origin": "http://127.0.0.1:9999"},

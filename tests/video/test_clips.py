@@ -38,7 +38,8 @@ def make(
         if turn:
             stream.set_display_rotation(turn)
         if sound:
-            heard = container.add_stream("aac", rate=48_000, layout="mono")
+            codec = "aac" if sound is True else sound
+            heard = container.add_stream(codec, rate=48_000, layout="mono")
         for i, time in enumerate(times):
             frame = av.VideoFrame.from_ndarray(picture(i, h, w), format="rgb24")
             frame = frame.reformat(
@@ -232,6 +233,42 @@ def test_sound_that_has_no_place_is_left_out_and_said(tmp_path):
     assert len(frames(Reader(tmp_path / "out.webm"))) == 10
     assert writer.notes and "left out" in writer.notes[0]
     assert io.BytesIO(made.read_bytes()).getvalue()  # the input is as it was
+
+
+@pytest.mark.parametrize(
+    "sound, suffix, kept",
+    [
+        ("pcm_s16le", ".mp4", False),  # of old cameras
+        ("pcm_s16le", ".avi", True),
+        ("flac", ".mov", False),  # which only its header says
+        ("flac", ".mkv", True),
+    ],
+)
+def test_sound_has_a_place_or_is_left_out(tmp_path, sound, suffix, kept):
+    made = make(tmp_path / "in.mkv", list(range(0, 400, 40)), sound=sound)
+    reader = Reader(made)
+    path = tmp_path / f"out{suffix}"
+    with writing(path, reader.clip) as writer:
+        for item in reader:
+            writer.write(item)
+    reader.close()
+    with av.open(path) as container:
+        # An AVI has no times of its own, and FFmpeg tells the next frame's.
+        shown = [frame.dts for frame in container.decode(container.streams.video[0])]
+        base = container.streams.video[0].time_base
+    np.testing.assert_allclose(
+        np.float64(shown) * float(base), np.arange(10) / 25, atol=0.001
+    )
+    assert bool(packets(path)) == kept
+    assert kept != any(f"({sound}) is left out" in note for note in writer.notes)
+
+
+def test_a_codec_without_crf(tmp_path):
+    clip = Reader(make(tmp_path / "in.mp4", list(range(0, 400, 40)))).clip
+    with pytest.raises(InputError, match="--crf 9: mpeg4 has none; leave it off"):
+        with writing(tmp_path / "out.mp4", clip, codec="mpeg4", crf=9):
+            pass
+    assert not (tmp_path / "out.mp4").exists()
 
 
 def test_tags_that_are_not_utf8(tmp_path):
