@@ -117,6 +117,7 @@ def test_a_gallery_is_listed_picked_mixed_and_shown(
         ([model, "photo.png"], "a gallery of 3 styles; name one: dots, wave, photo"),
         ([model, "--style=dot", "photo.png"], "dot: not in it; there is dots"),
         ([model, "--style=dots", "--sheet", "photo.png"], "leave --style dots off"),
+        ([model, "--tile=64", "--sheet", "photo.png"], "leave --tile 64 off"),
     ):
         with pytest.raises(InputError, match=message):
             run(*argv)
@@ -507,6 +508,11 @@ def test_standard_input_and_output(model, tmp_path, monkeypatch):
             np.testing.assert_array_equal(np.asarray(picture), 255 - before)
     with PIL.Image.open(io.BytesIO(piped("-", "--format", "webp"))) as picture:
         assert picture.format == "WEBP" and picture.size == (30, 20)
+    phone = io.BytesIO()  # a JPEG with a second picture in it
+    pictures = [PIL.Image.fromarray(before)] * 2
+    pictures[0].save(phone, "MPO", save_all=True, append_images=pictures[1:])
+    with PIL.Image.open(io.BytesIO(piped("-", sent=phone.getvalue()))) as picture:
+        assert picture.format == "JPEG"
     assert piped("-", "-o", "out.png") == b"out.png\n"
     np.testing.assert_array_equal(read_image("out.png"), 255 - before)
     assert files() == ["out.png", "photo.png"]

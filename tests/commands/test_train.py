@@ -13,13 +13,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from helpers import ROOT, Command
+from helpers import ROOT, Command, style_model
 from PIL import Image
 from tolerances import REORDERED_TOTAL
 
-from jaxperceptual.core import folders
+from jaxperceptual.core import config_files, folders
 from jaxperceptual.networks import pretrained
-from jaxperceptual.networks.model_file import read_model
+from jaxperceptual.networks.model_file import read_model, write_model
 from jaxperceptual.training import reporting
 
 run = Command("train")
@@ -241,6 +241,18 @@ def test_bad_input(argv, message, capsys, monkeypatch, tmp_path):
     assert message in line
     for name in (pretrained.FILE_NAME, "config.json"):
         assert not (tmp_path / "run" / name).exists()
+
+
+def test_a_start_that_does_not_tell_its_steps(capsys, tmp_path):
+    """As a converted network does not."""
+    net = dict(config_files.load_config("smoke.py").net)
+    write_model(tmp_path / "start.safetensors", style_model({}, **net))
+    argv = [
+        f"--init={tmp_path / 'start.safetensors'}",
+        "--config.sample_photos=missing",
+    ]
+    line = fails(capsys, "--config=smoke.py", *argv, f"--workdir={tmp_path / 'run'}")
+    assert "missing: no such file or folder" in line
 
 
 def test_empty_folder(capsys, monkeypatch, tmp_path):
