@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from jaxperceptual.core.errors import InputError, check_range
+from jaxperceptual.core.errors import InputError, check_choice, check_range
 
 _DAY = 86_400  # s
 
@@ -54,3 +54,5 @@ class Options:
         ):
             for value in values:
                 check_range(name, value, low, high)
+        for norm in self.norms:
+            check_choice("--norms", norm, type(self).norms)

@@ -234,9 +234,17 @@ class _Tfds(Source):
         return f"tfds:{self._args[0]}:{self._args[1]}#{i}"
 
     def load(self, i: int, at_least: int | None) -> pil.Image:
+        return load_rgb(self._encoded(i), name=self.name(i), at_least=at_least)
+
+    def _encoded(self, i: int) -> bytes:
         # Looked up, not kept: a worker process opens its own files.
-        data = _open_tfds(*self._args).records[i][self._feature]
-        return load_rgb(data, name=self.name(i), at_least=at_least)
+        try:
+            return _open_tfds(*self._args).records[i][self._feature]
+        except (RuntimeError, ValueError, LookupError, OSError) as error:
+            raise InputError(
+                f"{self.name(i)}: cannot be read ({_first_line(error)}); prepare the "
+                "data set again."
+            ) from error
 
     def fingerprint(self) -> str:
         return _hash_files([(path, self.name(0)) for path in self._files])
@@ -245,7 +253,10 @@ class _Tfds(Source):
         return self.name(i), -1  # not without reading them all
 
     def beginning(self, i: int) -> bytes:
-        return _open_tfds(*self._args).records[i][self._feature][:BEGINNING]
+        try:
+            return self._encoded(i)[:BEGINNING]
+        except InputError:
+            return b""
 
 
 class _TfdsRecords(NamedTuple):
@@ -267,7 +278,13 @@ def _open_tfds(name: str, split: str, data_dir: str) -> _TfdsRecords:
     except tfds.core.DatasetNotFoundError as error:
         raise InputError(
             f"tfds:{name}: not prepared in {data_dir}; prepare it with `{build}` "
-            "(needs TensorFlow, reading does not), or set data_dir or TFDS_DATA_DIR."
+            "(needs TensorFlow, reading does not), or set TFDS_DATA_DIR."
+        ) from error
+    except Exception as error:  # a name that is none, or whatever damaged files raise
+        raise InputError(
+            f"tfds:{name}: cannot be opened in {data_dir} ({_first_line(error)}); "
+            "write tfds:NAME[/CONFIG][:VERSION][:SPLIT], or prepare it again with "
+            f"`{build}`."
         ) from error
     features = builder.info.features
     found = [k for k, v in features.items() if isinstance(v, tfds.features.Image)]
@@ -295,6 +312,10 @@ def _open_tfds(name: str, split: str, data_dir: str) -> _TfdsRecords:
     return _TfdsRecords(records, "image" if "image" in found else found[0], files)
 
 
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:200] or type(error).__name__
+
+
 def _hash_files(entries: Sequence[tuple[str, str]]) -> str:
     """Over the paths, sizes and times of files, and a word beside each."""
 
@@ -302,7 +323,7 @@ def _hash_files(entries: Sequence[tuple[str, str]]) -> str:
     def state(path: str) -> str:
         try:
             stat = os.stat(path)
-        except FileNotFoundError:
+        except OSError:  # gone, or a link to nowhere
             return "gone"
         return f"{stat.st_size}:{stat.st_mtime_ns}"
 

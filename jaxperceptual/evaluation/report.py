@@ -50,13 +50,22 @@ def markdown(
         *_finishes(task),
     ]
     for dataset, mean in means(found).items():
-        lines += ["", f"**{dataset}**", "", "| | " + " | ".join(methods) + " |"]
+        lines += [
+            "",
+            f"**{dataset}**",
+            "",
+            "| | " + " | ".join(map(_escaped, methods)) + " |",
+        ]
         lines += ["|---" * (len(methods) + 1) + "|"]
         rows = [(p.name, p.scores) for p in found if p.dataset == dataset]
         for name, scores in [*rows, ("**mean**", mean)]:
             cells = " | ".join(_cell(scores[method]) for method in methods)
-            lines.append(f"| {name} | {cells} |")
+            lines.append(f"| {_escaped(name)} | {cells} |")
     return "\n".join(lines) + "\n"
+
+
+def _escaped(name: str) -> str:
+    return name.replace("|", r"\|")
 
 
 def record(

@@ -36,7 +36,7 @@ _NOISE_STEP = 255**2 / 6  # mean squared difference of two uniform values in [0,
 
 
 class Row(NamedTuple):
-    """A line of reconstruction.csv: what one evaluation left behind."""
+    """A line of features.csv or style.csv: what one evaluation left behind."""
 
     layer: str
     iteration: int
@@ -49,11 +49,12 @@ class Row(NamedTuple):
 def run(options: Options, path: str | os.PathLike, output: str | os.PathLike) -> Path:
     """Reconstructs the image at `path` from each layer; returns the figure's path.
 
-    Writes NAME_LAYER.png and reconstruction.csv (columns: `Row`) whenever a layer is
-    done, and at the end figure3.png (features) or figure4.png (style): the target and
-    all reconstructions in a row. Raises InputError, before anything is computed, for
-    options that cannot be, an image that cannot be read or is too small, VGG weights
-    that are not there or not deep enough, and a folder that takes no files.
+    Writes NAME_features_LAYER.png and features.csv (columns: `Row`) whenever a layer is
+    done, and at the end figure3.png: the target and all reconstructions in a row; of
+    style NAME_style_LAYER.png, style.csv and figure4.png. Raises InputError, before
+    anything is computed, for options that cannot be, an image that cannot be read or is
+    too small, VGG weights that are not there or not deep enough, and a folder that
+    takes no files.
     """
     options.check()
     layers = tuple(dict.fromkeys(check_layers(options.layers)))
@@ -65,7 +66,8 @@ def run(options: Options, path: str | os.PathLike, output: str | os.PathLike) ->
             f"{path}: {w} x {h} px at --size {options.size}; its short side needs "
             f"{MIN_STYLE_SIDE}."
         )
-    results = {layer: output / f"{path.stem}_{layer}.png" for layer in layers}
+    stem = f"{path.stem}_{options.kind}"
+    results = {layer: output / f"{stem}_{layer}.png" for layer in layers}
     figure = output / f"figure{FIGURES[options.kind].number}.png"
     if path.resolve() in (result.resolve() for result in (figure, *results.values())):
         raise InputError(f"{path}: a result would replace it; choose another -o.")
@@ -87,7 +89,7 @@ def run(options: Options, path: str | os.PathLike, output: str | os.PathLike) ->
                 bar.set_postfix(objective=f"{rows[-1].objective:.3g}", refresh=False)
                 bar.update(len(trace))
             write_image(result, pixels)
-            files.write_text(output / "reconstruction.csv", _as_csv(rows))
+            files.write_text(output / f"{options.kind}.csv", _as_csv(rows))
             cells.append(sheets.labelled(read_image(result), layer))
     write_image(figure, sheets.grid(cells, len(cells)))
     return figure

@@ -62,9 +62,12 @@ def write_site(
                 (made / "thumbnails" / f"{name}.webp").write_bytes(data)
         (made / "ort").mkdir()
         onnxruntime_web.copy_files(made / "ort", package)
-        if folder.exists():
-            folder.rmdir()
-        made.rename(folder)
+        if folder.exists():  # empty, a link maybe, or where somebody stands
+            for item in made.iterdir():
+                shutil.move(item, folder)
+            made.rmdir()
+        else:
+            made.rename(folder)
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
         raise

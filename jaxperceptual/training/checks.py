@@ -122,12 +122,15 @@ def check_same_run(old: dict, new: dict, workdir: Path, step: int) -> None:
         )
     if not np.array_equal(_rates(was, step), _rates(now, step)):
         keys = [f"config.optimizer.{key}" for key in _RATE_KEYS]
-        key = next(key for key in keys if was[key] != now[key])
+        changed = [key for key in keys if was[key] != now[key]]
+        old, new = (
+            ", ".join(f"{key}={of[key]}" for key in changed) for of in (was, now)
+        )
+        given = " ".join(f"--{key}={was[key]}" for key in changed)
         raise InputError(
-            f"{workdir} holds a run of {step} steps with {key}={was[key]}, now it is "
-            f"{now[key]}, and their rates would have been others; give "
-            f"--{key}={was[key]} to continue it, or start a new run from its network: "
-            f"--init {workdir} --workdir ANOTHER."
+            f"{workdir} holds a run of {step} steps with {old}, now {new}, and their "
+            f"rates would have been others; give {given} to continue it, or start a "
+            f"new run from its network: --init {workdir} --workdir ANOTHER."
         )
 
 

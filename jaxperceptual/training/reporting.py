@@ -1,5 +1,6 @@
 """What a run tells while it goes on: sample pictures, metrics.jsonl, progress lines."""
 
+import importlib.util
 import json
 import time
 from pathlib import Path
@@ -163,12 +164,16 @@ def _step_of(line: str) -> float:
         return float("inf")  # half a line of a killed process
 
 
-def _tensorboard_writer(workdir: Path):
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError as error:
+def check_tensorboard() -> None:
+    """InputError where tensorboardX is missing."""
+    if importlib.util.find_spec("tensorboardX") is None:
         raise InputError(
             "tensorboard=True needs tensorboardX: "
             "pip install 'jaxperceptual[tensorboard]'."
-        ) from error
+        )
+
+
+def _tensorboard_writer(workdir: Path):
+    from tensorboardX import SummaryWriter
+
     return SummaryWriter(str(workdir / "tensorboard"))

@@ -57,6 +57,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> int:
     workdir = Path(workdir)
     with distributed.together():
         checks.check_config(config)
+        if config.tensorboard:
+            reporting.check_tensorboard()
         run = prepare(config)
     shared = json.dumps(
         {k: v for k, v in records.flatten(run.record).items() if k not in _OF_A_HOST}

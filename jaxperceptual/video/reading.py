@@ -5,6 +5,7 @@ rows where it names none, BT.709 from there on); frames keep their own times. A 
 that cannot be decoded is left out, so that the one before it stays longer, and counted.
 """
 
+import contextlib
 import itertools
 from collections.abc import Iterator
 from fractions import Fraction
@@ -29,6 +30,7 @@ from jaxperceptual.video.clips import (
 _MATRICES = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}  # H.273
 _FULL_RANGE = 2
 _HDR = (16, 18)  # transfers of H.273: PQ, HLG
+_SECONDS_BACK = (0, 2, 10, 60)  # that a key frame is looked for, then from the start
 
 
 class Reader:
@@ -182,11 +184,13 @@ class Reader:
         stop = None if self._duration is None else begin + self._duration / base
         shift = begin if self._start else 0
         if self._start:
-            self._container.seek(begin, stream=stream)  # to the key frame before it
+            self._seek(begin)
         demuxed = self._container.demux(stream, *self.clip.sounds)
         step = round(1 / (self.clip.rate * base))
         last, done = -1, False
-        while not done:
+        # Sound of the same time may lie behind the pictures in the file.
+        open_sounds = {sound.index for sound in self.clip.sounds}
+        while not done or open_sounds:
             try:
                 packet = next(demuxed)
             except StopIteration:
@@ -197,6 +201,10 @@ class Reader:
             if packet.stream.index != stream.index:
                 if self._wanted(packet, stop):
                     yield Sound(packet)
+                elif stop is not None and self._is_later(packet):
+                    open_sounds.discard(packet.stream.index)
+                continue
+            if done:
                 continue
             try:
                 frames = packet.decode()
@@ -217,6 +225,28 @@ class Reader:
                     break
                 last = max(time - shift, last + 1)
                 yield Frame(self._pixels(frame), last)
+
+    def _seek(self, begin):
+        """To a key frame before `begin`; a format without an index may land after."""
+        import av
+
+        stream, second = self._stream, round(1 / self._stream.time_base)
+        first = (stream.start_time or 0) - second
+        for target in (*(begin - s * second for s in _SECONDS_BACK), first):
+            target = max(first, target)
+            self._container.seek(target, stream=stream)
+            with contextlib.suppress(av.FFmpegError, StopIteration):
+                if (next(self._container.decode(stream)).pts or 0) <= begin:
+                    break
+        self._container.seek(target, stream=stream)
+
+    def _is_later(self, packet):
+        """Whether a packet of sound begins after the part asked for."""
+        if packet.pts is None:
+            return False
+        start = (self._stream.start_time or 0) * self._stream.time_base
+        end = self._start + self._duration
+        return packet.pts * packet.time_base - start >= end
 
     def _wanted(self, packet, stop):
         """Whether a packet of sound lies in the part asked for; moved to its start."""

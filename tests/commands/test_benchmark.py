@@ -393,7 +393,7 @@ def test_relative_errors_by_hand():
         ("--train --batch-size -1", "--batch-size -1; use 1"),
         ("--inference --reference keras", "--reference keras: unknown; use torch"),
         ("--train --precision half", "precision='half'; use one of float32, tf32"),
-        ("--inference --norms layer", "net.norm='layer'"),
+        ("--inference --norms None", "--norms None: unknown; use batch or instance"),
         ("--inference --config none.py", "--config none.py: no such file"),
         (f"--inference -o {__file__}", "cannot be written"),
         ("--train --reference torch --config denoise.py", "drawn anew at each step"),

@@ -28,7 +28,7 @@ def photo(tmp_path_factory):
 
 def reconstruct(photo, out, *argv):
     assert run(str(photo), "-o", str(out), "--size", "48", *argv) == 0
-    with open(out / "reconstruction.csv") as file:
+    with open(out / f"{argv[0].removeprefix('--')}.csv") as file:
         return list(csv.DictReader(file))
 
 
@@ -39,7 +39,7 @@ def test_features_of_the_first_layers_bring_the_image_back(photo, tmp_path, caps
     h, w, _ = target.shape
     assert (h, w) == (40, 48)  # the photo's aspect
     for layer, closeness in (("relu1_1", 0.99), ("relu1_2", 0.9)):
-        found = read_image(tmp_path / f"cat_{layer}.png")
+        found = read_image(tmp_path / f"cat_features_{layer}.png")
         assert np.corrcoef(found.ravel(), target.ravel())[0, 1] > closeness
         own = [row for row in rows if row["layer"] == layer]
         assert [row["evaluations"] for row in own] == [str(i) for i in range(1, 62)]
@@ -63,7 +63,7 @@ def test_style_forgets_where_things_are(photo, tmp_path):
     assert all(row["tv"] == "0.0" for row in rows)
     values = [float(row["loss"]) for row in rows]
     assert values[-1] < values[0] / 100
-    found = read_image(tmp_path / "cat_relu2_2.png").ravel()
+    found = read_image(tmp_path / "cat_style_relu2_2.png").ravel()
     assert abs(np.corrcoef(found, read_image(photo).ravel())[0, 1]) < 0.5
     assert (tmp_path / "figure4.png").exists()
 

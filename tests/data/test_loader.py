@@ -394,9 +394,28 @@ def test_tfds_errors_say_what_to_do(tfds_dir):
         ("tfds:coco/2014", "prepare it with `tfds build coco/2014 --file_format=array"),
         ("tfds:tiny_photos:test", "no split 'test'; it has train, validation"),
         ("tfds:", "write tfds:NAME or tfds:NAME:SPLIT"),
+        ("tfds:tiny photos", r"write tfds:NAME\[/CONFIG\]"),
     ]:
         with pytest.raises(InputError, match=message):
             take(1, source, data_dir=tfds_dir)
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone", "no notes"])
+def test_damaged_tfds_is_one_line(tfds_dir, tmp_path, damage):
+    folder = shutil.copytree(tfds_dir, tmp_path / "tfds")
+    (shard,) = folder.glob("tiny_photos/1.0.0/*-train.array_record*")
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 64] = bytes(64)
+    if damage == "flipped":
+        shard.write_bytes(data)
+    elif damage == "cut":
+        shard.write_bytes(data[:1000])
+    elif damage == "gone":
+        shard.unlink()
+    else:
+        (shard.parent / "dataset_info.json").write_text("")
+    with pytest.raises(InputError, match="prepare (it|the data set) again|can be used"):
+        take(1, "tfds:tiny_photos", data_dir=folder, image_size=16, batch_size=2)
 
 
 # ---- processes -------------------------------------------------------------------

@@ -45,6 +45,11 @@ def test_a_folder_whole_or_not_at_all(model, tmp_path, monkeypatch):
     assert [style["name"] for style in about["styles"]] == [*STYLES]
     assert (made / "thumbnails/wave.webp").is_file()
     assert "Content-Security-Policy" in (made / "index.html").read_text()
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    site.write_site(".", model)
+    names = {path.name for path in made.iterdir()}
+    assert {path.name for path in (tmp_path / "empty").iterdir()} == names
 
 
 def test_what_is_not_of_a_page(capsys, tmp_path, model):
@@ -52,6 +57,7 @@ def test_what_is_not_of_a_page(capsys, tmp_path, model):
         (["--page", tmp_path / "p", "--style=wave"], "--style is not of a page"),
         (["--page", tmp_path / "p", "--model=style_cubist"], "those of a gallery"),
         (["-o", tmp_path / "x.onnx"], "no --model; name one"),
+        (["-o", "x.onnx", "--onnxruntime-web=x.tgz"], "of a page; use it with --page"),
         (["--model", model, "--all-styles", "--style=wave", "-o=x.onnx"], "leave --st"),
     ):
         with pytest.raises(SystemExit) as ended:

@@ -28,10 +28,10 @@ def test_tensorboard_gets_the_same_numbers(tmp_path):
     assert b"content/relu2_2" in events.read_bytes()
 
 
-def test_tensorboard_that_is_not_installed(tmp_path, monkeypatch):
+def test_tensorboard_that_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(InputError, match=r"pip install 'jaxperceptual\[tensorboard\]'"):
-        reporting.MetricsLog(tmp_path, 0, tensorboard=True)
+        reporting.check_tensorboard()
 
 
 def test_sample_photos_are_squares_of_one_size(tmp_path):

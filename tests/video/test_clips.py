@@ -25,10 +25,20 @@ def picture(i, h=48, w=64):
 
 
 def make(
-    path, times, *, sound=False, turn=0, full=False, matrix=5, aspect=1, h=48, w=64
+    path,
+    times,
+    *,
+    sound=False,
+    turn=0,
+    full=False,
+    matrix=5,
+    aspect=1,
+    h=48,
+    w=64,
+    options=None,
 ):
     """A video whose frame i is `picture(i)`, shown at `times[i]` / 1000 s."""
-    with av.open(path, "w") as container:
+    with av.open(path, "w", options=options or {}) as container:
         stream = container.add_stream("libx264", rate=25, options={"crf": "5"})
         stream.width, stream.height, stream.pix_fmt = w, h, "yuv420p"
         stream.codec_context.time_base = Fraction(1, 1000)
@@ -40,6 +50,7 @@ def make(
         if sound:
             codec = "aac" if sound is True else sound
             heard = container.add_stream(codec, rate=48_000, layout="mono")
+        coded = []
         for i, time in enumerate(times):
             frame = av.VideoFrame.from_ndarray(picture(i, h, w), format="rgb24")
             frame = frame.reformat(
@@ -50,8 +61,8 @@ def make(
                 dst_colorspace="ITU709" if matrix == 1 else "ITU601",
             )
             frame.pts, frame.time_base = time, Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+            coded += stream.encode(frame)
+        coded += stream.encode()
         if sound:
             wave = np.sin(np.arange(48 * times[-1]) / 20).astype(np.float32)
             for at in range(0, len(wave) - 1023, 1024):
@@ -59,8 +70,10 @@ def make(
                     wave[None, at : at + 1024], format="fltp", layout="mono"
                 )
                 block.sample_rate, block.pts = 48_000, at
-                container.mux(heard.encode(block))
-            container.mux(heard.encode())
+                coded += heard.encode(block)
+            coded += heard.encode()
+        for packet in sorted(coded, key=lambda p: p.dts * p.time_base):
+            container.mux(packet)
     return path
 
 
@@ -262,6 +275,28 @@ def test_sound_has_a_place_or_is_left_out(tmp_path, sound, suffix, kept):
     np.testing.assert_allclose(shown, np.arange(10) / 25, atol=0.001)
     assert bool(packets(path)) == kept
     assert kept != any(f"({sound}) is left out" in note for note in writer.notes)
+
+
+def test_a_part_has_its_sound_where_a_file_is_in_chunks(tmp_path):
+    chunks = {"chunk_duration": "1000000"}  # us; sound lies behind its pictures
+    times = list(range(0, 2000, 40))
+    made = make(tmp_path / "in.mp4", times, sound=True, options=chunks)
+    with av.open(made) as container:
+        kinds = [packet.stream.type[0] for packet in container.demux() if packet.size]
+    assert 20 * "v" in "".join(kinds)
+    part = copied(made, tmp_path / "out.mp4", start=0.7, duration=0.6)
+    assert len(frames(Reader(part))) == 15
+    assert 0.55 < packets(part)[-1][0] < 0.6
+
+
+@pytest.mark.parametrize("suffix", ["ts", "mp4"])
+def test_a_part_of_a_file_without_an_index(tmp_path, suffix):
+    made = make(tmp_path / f"in.{suffix}", list(range(0, 2000, 40)))  # one key frame
+    reader = Reader(made, start=0.6, duration=0.8)
+    found = frames(reader)
+    base = float(reader.clip.time_base)
+    np.testing.assert_allclose([f.time * base for f in found], np.arange(20) * 0.04)
+    assert abs(np.float64(found[0].pixels) - picture(15)).mean() < CODED
 
 
 def test_a_codec_without_crf(tmp_path):

@@ -140,11 +140,12 @@ async function put(image, blob) {
 async function save() {
   if (!result) return;
   const format = $("format").value;
+  const { wish, name } = result; // another photo may come while this one is written
   let { blob } = result;
   if (format !== "png" && !stopCamera) {
     busy("Writing…");
     try {
-      blob = await engine.picture(current.blob, { ...result.wish, format });
+      blob = await engine.picture(current.blob, { ...wish, format });
     } catch (error) {
       fail(error.message);
       return;
@@ -153,8 +154,8 @@ async function save() {
     }
   }
   const extension = blob.type === "image/jpeg" ? "jpg" : blob.type.split("/")[1];
-  const stem = result.name.replace(/\.[^.]*$/, "");
-  const what = result.wish.style === "none" ? "enlarged" : "stylized";
+  const stem = name.replace(/\.[^.]*$/, "");
+  const what = wish.style === "none" ? "enlarged" : "stylized";
   const url = URL.createObjectURL(blob);
   Object.assign(document.createElement("a"), { href: url, download: `${stem}-${what}.${extension}` }).click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
