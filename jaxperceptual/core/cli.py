@@ -8,7 +8,9 @@ the process may be one of many.
 
 import argparse
 import codecs
+import contextlib
 import gc
+import os
 import shlex
 import sys
 import traceback
@@ -103,8 +105,10 @@ def main(command: ModuleType, argv: Sequence[str], **options: bool) -> NoReturn:
         _complain(prog, f"{where}{error.strerror or error}")
         code = 2
     except KeyboardInterrupt:
-        print(f"{prog}: interrupted", file=sys.stderr)
+        print(f"{prog}: interrupted", file=sys.stderr, flush=True)
         code = 130
+        if _DISTRIBUTED not in sys.modules:
+            _leave(code)
     except Exception:
         if _DISTRIBUTED not in sys.modules:
             raise
@@ -113,6 +117,14 @@ def main(command: ModuleType, argv: Sequence[str], **options: bool) -> NoReturn:
     if module := sys.modules.get(_DISTRIBUTED):
         module.end(code)
     raise SystemExit(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """Without the interpreter's end, which meets what XLA's threads still compute."""
+    with contextlib.suppress(OSError, ValueError):
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    os._exit(code)
 
 
 def _complain(prog: str, message: str) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import tempfile
 from collections.abc import Iterator
 from io import IOBase
 from pathlib import Path
@@ -11,7 +12,6 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-from jaxperceptual.core import files
 from jaxperceptual.core.errors import InputError
 
 
@@ -19,8 +19,8 @@ def make_folder(path: Path, flag: str) -> Path:
     """The folder, made if need be. Raises InputError if it takes no files."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        files.write_text(path / ".writable", "")
-        (path / ".writable").unlink()
+        with tempfile.TemporaryFile(dir=path):
+            pass
     except OSError as error:
         raise InputError(
             f"{flag} {path}: cannot be written ({error.strerror}); "

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxperceptual.core.errors import InputError
 from jaxperceptual.images import color
 
 
@@ -22,7 +23,7 @@ def mix(
         [0, 255] by that is clipped.
     strength: 0 gives the photo, 1 the stylised image, in between a blend of the two.
 
-    Raises ValueError for a strength outside [0, 1].
+    Raises InputError for a strength outside [0, 1].
     """
     check_strength(strength)
     if preserve_color:
@@ -35,6 +36,6 @@ def mix(
 
 
 def check_strength(strength: float) -> None:
-    """ValueError unless it is from 0 to 1."""
+    """InputError unless it is from 0 to 1."""
     if not 0 <= strength <= 1:
-        raise ValueError(f"strength={strength}; use 0 (the photo) to 1 (all style).")
+        raise InputError(f"strength={strength}; use 0 (the photo) to 1 (all style).")

@@ -97,9 +97,14 @@ def is_picture(thing: object) -> bool:
 def from_picture(
     picture: pil.Image,
 ) -> tuple[Image, UInt8[np.ndarray, "h w"] | None]:
-    """A Pillow image of any mode, as `read_with_alpha` has a file."""
+    """A Pillow image, as `read_with_alpha` has a file; InputError for some modes."""
     picture.load()  # a TIFF is turned by that
-    rgb, alpha = _convert(_upright(picture))
+    try:
+        rgb, alpha = _convert(_upright(picture))
+    except ValueError as error:
+        raise InputError(
+            f"image of mode {picture.mode}: {error}; convert it."
+        ) from error
     pixels = np.asarray(rgb).astype(np.float32)
     return pixels, None if alpha is None else np.array(alpha)
 

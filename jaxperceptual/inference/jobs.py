@@ -184,7 +184,7 @@ def _names_a_file(output: str) -> bool:
         return False
     if path.suffix.lower() in WRITABLE_SUFFIXES:
         return True
-    if path.exists() or path.suffix.lower() in IMAGE_SUFFIXES:
+    if path.exists() or path.suffix.lower() in PHOTO_SUFFIXES:
         raise InputError(
             f"-o {output}: not a format that is written; "
             f"use a folder, or a file ending in {' '.join(WRITABLE_SUFFIXES)}."

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxperceptual.core.errors import InputError
 from jaxperceptual.images.reading import from_picture, is_picture, read_with_alpha
 from jaxperceptual.images.resampling import resized_alpha
 from jaxperceptual.images.writing import to_picture
@@ -23,7 +24,7 @@ def same_kind(images: Any, function: Callable) -> Any:
     - A list or tuple of these: a list.
 
     `function` takes and gives float32 [h w 3] or [n h w 3] in [0, 255], of which the
-    sides may change. Raises InputError for a file that cannot be read, ValueError for
+    sides may change. Raises InputError for a file that cannot be read and for
     arrays of another shape or without a pixel, TypeError for anything else.
     """
     if isinstance(images, list | tuple):
@@ -51,6 +52,6 @@ def same_kind(images: Any, function: Callable) -> Any:
 
 def _check_shape(images):
     if images.ndim not in (3, 4) or images.shape[-1] != 3:
-        raise ValueError(f"images: shape {images.shape}; use [h w 3] or [n h w 3].")
+        raise InputError(f"images: shape {images.shape}; use [h w 3] or [n h w 3].")
     if 0 in images.shape:
-        raise ValueError(f"images: shape {images.shape}; there is no pixel.")
+        raise InputError(f"images: shape {images.shape}; there is no pixel.")

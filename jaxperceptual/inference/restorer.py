@@ -1,6 +1,7 @@
 """A restoration model and a photo of any size to a restored, larger photo (4.2)."""
 
 import functools
+import operator
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -182,8 +183,8 @@ class Restorer:
           histogram_match: As `Restorer` has it; None for what that was given.
           consistency: Likewise.
 
-        Raises InputError for a file that cannot be read, or what does not fit into
-        memory; ValueError for an array of another shape.
+        Raises InputError for a file that cannot be read, what does not fit into
+        memory, and an array of another shape.
         """
         matches = self.histogram_match if histogram_match is None else histogram_match
         times = self.consistency
@@ -301,7 +302,7 @@ def super_resolve(
     histogram_match, consistency: As `Restorer.__call__` has them.
 
     Raises InputError for a model or a file that cannot be read, or a model that does
-    not enlarge, or not by `factor`; ValueError as a `Restorer` does.
+    not enlarge, or not by `factor`; and as a `Restorer` does.
     """
     name = model if isinstance(model, str | os.PathLike) and model else "the model"
     if isinstance(model, Model):
@@ -320,9 +321,13 @@ def _read(path: Path, written: int) -> Restorer:
 
 
 def _checked(consistency: int) -> int:
-    if consistency < 0:
+    try:
+        times = operator.index(consistency)
+    except TypeError:
+        times = -1
+    if times < 0:
         raise InputError(f"consistency={consistency}; use 0 (none) or more.")
-    return consistency
+    return times
 
 
 def match_histogram(image: Large, reference: Image) -> Large:

@@ -310,7 +310,7 @@ class Stylizer:
           style_scale: How large strokes become: the image is stylised at 1/style_scale
             of its size, and that enlarged to the image's.
 
-        Raises InputError for a file that cannot be read, ValueError for an array of
+        Raises InputError for a file that cannot be read, an array of
         another shape, a strength outside [0, 1] or a style_scale outside [1/8, 8].
         """
         check_strength(strength)
@@ -410,7 +410,7 @@ def stylize(
     strength, preserve_color: See `mix`.
     style_scale: See `Stylizer.__call__`.
 
-    Raises InputError for a model or a file that cannot be read, ValueError as a
+    Raises InputError for a model or a file that cannot be read, and as a
     `Stylizer` does.
     """
     if isinstance(model, Model):
@@ -444,6 +444,6 @@ def scaled(h: int, w: int, style_scale: float) -> tuple[int, int]:
 
 
 def check_style_scale(style_scale: float) -> None:
-    """ValueError unless it is from 1/8 to 8."""
+    """InputError unless it is from 1/8 to 8."""
     if not 1 / 8 <= style_scale <= 8:
-        raise ValueError(f"style_scale={style_scale}; use 0.125 to 8, 1 for as it is.")
+        raise InputError(f"style_scale={style_scale}; use 0.125 to 8, 1 for as it is.")

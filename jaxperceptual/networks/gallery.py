@@ -23,6 +23,8 @@ def parse(style: str | Mapping[str, float]) -> dict[str, float]:
 
     They are scaled to add up to 1. Raises InputError for anything else.
     """
+    if not isinstance(style, str | Mapping):
+        raise InputError(f"style {style!r}: use a name, or a dictionary of weights.")
     weights: dict[str, float] = {}
     for part in style.split(",") if isinstance(style, str) else style.items():
         name, number = part if isinstance(part, tuple) else _named(part)

@@ -518,8 +518,20 @@ def test_standard_input_and_output(model, tmp_path, monkeypatch):
     assert files() == ["out.png", "photo.png"]
     for argv, sent, message in (
         (["-", "photo.png"], data, "one photo at a time"),
-        (["-"], b"text", "cannot be read as an image"),
-        (["-"], b"", "empty"),
+        (["-"], b"text", "standard input: cannot be read as an image"),
+        (["-"], b"", "standard input: it is empty"),
+        (["-", "-o", "out.png"], data[:200], "standard input: cannot be read as an im"),
     ):
         with pytest.raises(InputError, match=message):
             piped(*argv, sent=sent)
+    for stream in ("stdin", "stdout"):
+        monkeypatch.setattr(sys, "stdin", Pipe(data))
+        monkeypatch.setattr(sys, stream, None)
+        with pytest.raises(InputError, match="is closed; give a"):
+            run(
+                f"--model={model}",
+                "-",
+                *(["-o", "out.png"] if stream == "stdin" else []),
+            )
+        monkeypatch.undo()
+        monkeypatch.chdir(tmp_path)
