@@ -70,9 +70,10 @@ class Results:
         pending = {
             photo.name: photo for photo in photos if photo.name not in self._rows
         }
-        owners = {image: name for name in self._rows for image in self._images(name)}
+        names = self.options.all_image_names
+        owners = {file: name for name in self._rows for file in names(name)}
         for name, photo in pending.items():
-            if owner := next(filter(None, map(owners.get, self._images(name))), None):
+            for owner in filter(None, map(owners.get, names(name))):
                 raise InputError(
                     f"{photo.path}: would replace an image of {owner} in "
                     f"{self.folder}; rename it, or use another -o."
@@ -88,14 +89,6 @@ class Results:
         batches = [[pending.pop(name) for name in begun]] if begun else []
         rest, n = list(pending.values()), self.options.batch_size
         return batches + [rest[i : i + n] for i in range(0, len(rest), n)]
-
-    def _images(self, name: str) -> list[str]:
-        options = self.options
-        return [
-            image
-            for mark in options.marks()
-            for image in options.image_names(name, mark)
-        ]
 
     def write_record(self) -> None:
         text = json.dumps(self.record, indent=2) + "\n"

@@ -47,6 +47,10 @@ class Options:
         """Iterations whose image is written; the last one is `steps`."""
         return sorted({*(mark for mark in MARKS if mark <= self.steps), self.steps})
 
+    def all_image_names(self, name: str) -> list[str]:
+        """Files in images/ that hold the image of `name`, at any of `marks`."""
+        return [file for mark in self.marks() for file in self.image_names(name, mark)]
+
     def image_names(self, name: str, mark: int) -> list[str]:
         """Files in images/ that hold the image of `name` at one of `marks`."""
         names = [f"{name}_{mark:04d}.png"] if mark in MARKS else []

@@ -68,16 +68,15 @@ def check_names(photos: list[Photo], options: Options, output: Path) -> None:
     for photo in photos:
         if not photo.name.isprintable():  # nor can a table hold it
             raise InputError(f"{str(photo.path)!r}: not a name for results; rename it.")
-        for mark in options.marks():
-            for name in options.image_names(photo.name, mark):
-                other = results.setdefault(name, photo)
-                path = output / "images" / name
-                if other is not photo:
-                    raise InputError(
-                        f"{other.path} and {photo.path} would both become {path}; "
-                        "rename one, or optimise them into different folders."
-                    )
-                if path.resolve() in sources:
-                    raise InputError(
-                        f"{path}: a result would replace this photo; choose another -o."
-                    )
+        for name in options.all_image_names(photo.name):
+            other = results.setdefault(name, photo)
+            path = output / "images" / name
+            if other is not photo:
+                raise InputError(
+                    f"{other.path} and {photo.path} would both become {path}; "
+                    "rename one, or optimise them into different folders."
+                )
+            if path.resolve() in sources:
+                raise InputError(
+                    f"{path}: a result would replace this photo; choose another -o."
+                )

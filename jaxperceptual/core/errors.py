@@ -11,6 +11,11 @@ class InputError(ValueError):
     """
 
 
+def first_line(error: Exception) -> str:
+    """What it says, for within a line: 200 characters at most; or its type."""
+    return str(error).strip().partition("\n")[0][:200] or type(error).__name__
+
+
 def check_range(
     name: str, value: int | float, low: int | float, high: int | float
 ) -> None:

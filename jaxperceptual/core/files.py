@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from jaxperceptual.core.errors import InputError
+from jaxperceptual.core.errors import InputError, first_line
 
 
 @contextlib.contextmanager
@@ -47,7 +47,7 @@ def reading(path: Path, way_out: str = "delete it") -> Iterator[None]:
     try:
         yield
     except (OSError, EOFError, LookupError, ValueError, TypeError) as error:
-        what = str(error).strip().partition("\n")[0] or type(error).__name__
+        what = first_line(error)
     except (zipfile.BadZipFile, csv.Error) as error:
         what = str(error)
     else:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image as pil
 
-from jaxperceptual.core.errors import InputError
+from jaxperceptual.core.errors import InputError, first_line
 from jaxperceptual.images.finding import find_images
 from jaxperceptual.images.formats import IMAGE_SUFFIXES, check_regular
 from jaxperceptual.images.reading import load_rgb
@@ -242,7 +242,7 @@ class _Tfds(Source):
             return _open_tfds(*self._args).records[i][self._feature]
         except (RuntimeError, ValueError, LookupError, OSError) as error:
             raise InputError(
-                f"{self.name(i)}: cannot be read ({_first_line(error)}); prepare the "
+                f"{self.name(i)}: cannot be read ({first_line(error)}); prepare the "
                 "data set again."
             ) from error
 
@@ -282,7 +282,7 @@ def _open_tfds(name: str, split: str, data_dir: str) -> _TfdsRecords:
         ) from error
     except Exception as error:  # a name that is none, or whatever damaged files raise
         raise InputError(
-            f"tfds:{name}: cannot be opened in {data_dir} ({_first_line(error)}); "
+            f"tfds:{name}: cannot be opened in {data_dir} ({first_line(error)}); "
             "write tfds:NAME[/CONFIG][:VERSION][:SPLIT], or prepare it again with "
             f"`{build}`."
         ) from error
@@ -310,10 +310,6 @@ def _open_tfds(name: str, split: str, data_dir: str) -> _TfdsRecords:
         raise InputError(f"tfds:{name}: the split {split!r} is empty.")
     files = sorted(str(path) for path in Path(builder.data_path).iterdir())
     return _TfdsRecords(records, "image" if "image" in found else found[0], files)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:200] or type(error).__name__
 
 
 def _hash_files(entries: Sequence[tuple[str, str]]) -> str:

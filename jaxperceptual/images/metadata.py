@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,12 +97,17 @@ def save_options(
             exif[_XMP_TIFF_TAG] = xmp
         return options | ({"exif": exif} if exif else {})
     exif = _of_another_image(metadata.exif, width, height)
-    if len(exif.tobytes()) > most.get("exif", math.inf):
-        exif.get_ifd(ExifTags.IFD.Exif).pop(ExifTags.IFD.MakerNote, None)
-    if len(exif.tobytes()) > most.get("exif", math.inf):
-        exif = pil.Exif()
-    if exif.get_ifd(ExifTags.IFD.Exif):
-        options["exif"] = exif.tobytes()
+    if details := exif.get_ifd(ExifTags.IFD.Exif):
+        try:
+            data = exif.tobytes()
+        except Exception:  # of many kinds; which tag it is takes longer to find
+            exif = _of_another_image(metadata.exif, width, height, keep=_writable)
+            details, data = exif.get_ifd(ExifTags.IFD.Exif), exif.tobytes()
+        if len(data) > most.get("exif", math.inf):
+            details.pop(ExifTags.IFD.MakerNote, None)
+            data = exif.tobytes()
+        if len(data) <= most.get("exif", math.inf):
+            options["exif"] = data
     if xmp and kind == "PNG":
         info = PngInfo()
         info.add_itxt(_XMP_KEY, xmp.decode(errors="replace"))
@@ -122,16 +127,21 @@ def _for_libtiff(exif: pil.Exif) -> pil.Exif:
     return made
 
 
-def _of_another_image(exif: pil.Exif, width: int, height: int) -> pil.Exif:
-    """Empty, or with details of the new image."""
+def _of_another_image(
+    exif: pil.Exif,
+    width: int,
+    height: int,
+    keep: Callable[..., bool] = lambda *_: True,
+) -> pil.Exif:
+    """Empty, or with details of the new image. `keep` as `_writable`."""
     made = pil.Exif()
     for tag, value in _of_the_scene(exif):
-        if _writable(tag, value):
+        if keep(tag, value):
             made[tag] = value
     for directory in _DIRECTORIES:
         values = exif.get_ifd(directory)
         for tag, value in _values(values, values):
-            if tag != ExifTags.IFD.Interop and _writable(tag, value, directory):
+            if tag != ExifTags.IFD.Interop and keep(tag, value, directory):
                 made.get_ifd(directory)[tag] = value
     if made or any(made.get_ifd(directory) for directory in _DIRECTORIES):
         details = made.get_ifd(ExifTags.IFD.Exif)
@@ -164,7 +174,7 @@ def _writable(tag: int, value: Any, directory: int | None = None) -> bool:
     (alone if directory is None else alone.get_ifd(directory))[tag] = value
     try:
         alone.tobytes()
-    except Exception:  # of many kinds, by tag and type
+    except Exception:
         return False
     return True
 

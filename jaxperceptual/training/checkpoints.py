@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from jaxperceptual.core.errors import InputError
+from jaxperceptual.core.errors import InputError, first_line
 from jaxperceptual.training.step import TrainState
 
 _HASHES = "hashes"  # beside state and record: what those were
@@ -156,8 +156,7 @@ class Checkpoints:
             args = ocp.args.Composite(**{name: how})
             return self._manager.restore(step, args=args)[name]
         except (ValueError, KeyError, TypeError, OSError) as error:
-            reason = str(error).strip().partition("\n")[0][:200]
-            raise self._damaged(step, reason) from error
+            raise self._damaged(step, first_line(error)) from error
 
     def _damaged(self, step: int, reason: str) -> DamagedCheckpoint:
         return DamagedCheckpoint(

@@ -192,8 +192,6 @@ class _Video(Writer):
         self._file.truncate()
 
     def write(self, item):
-        import av
-
         if isinstance(item, Sound):
             sound = self._sounds.get(item.packet.stream.index)
             if sound is not None:
@@ -205,6 +203,7 @@ class _Video(Writer):
         odd = [(0, side % 2) for side in pixels.shape[:2]]
         if clip.height % 2 or clip.width % 2:
             pixels = np.pad(pixels, (*odd, (0, 0)), mode="edge")
+        av = self._av
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
             format="yuv420p",
             src_color_range="JPEG",
